@@ -1,0 +1,1 @@
+"""The Comptoir server: payments inside a conversation."""

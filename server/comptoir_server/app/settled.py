@@ -1,0 +1,60 @@
+"""Waiting for something to be committed, in this process or another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from comptoir_server.runtime import Runtime
+from comptoir_server.store.database import EVERYTHING
+
+POLL_SECONDS = 0.5
+"""How often a waiter looks for itself; wake-ups only make it sooner."""
+
+T = TypeVar("T")
+
+
+class Settled:
+    """Wakes those who wait for a key (an object's or a log's id) when a commit names it.
+
+    The database is the truth and is polled; a lost wake-up costs half a second, never an answer.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+
+    def wake(self, keys: set[str]) -> None:
+        """Called after each commit with the keys that it touched; the key EVERYTHING wakes everybody."""
+        for key in list(self._waiting) if EVERYTHING in keys else self._waiting.keys() & keys:
+            for future in self._waiting.pop(key):
+                if not future.done():
+                    future.set_result(None)
+
+    async def pause(self, key: str, seconds: float) -> None:
+        """Returns when `key` is woken, or after `seconds`."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, set()).add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            waiters = self._waiting.get(key)
+            if waiters is not None:
+                waiters.discard(future)
+                if not waiters:
+                    del self._waiting[key]
+
+    async def until(self, key: str, deadline: float, look: Callable[[], Awaitable[T | None]]) -> T | None:
+        """What `look` answers as soon as it is not None; None once the monotonic clock reaches `deadline`."""
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            left = deadline - self._runtime.monotonic()
+            if left <= 0:
+                return None
+            await self.pause(key, min(left, POLL_SECONDS))

@@ -1,0 +1,129 @@
+"""The seams: time, randomness, tasks, threads and sockets enter the server here and nowhere else.
+
+Production uses `Runtime`; the simulator puts a virtual one in its place. A lint rule refuses the
+standard library's clocks, random sources, tasks and sockets in every other module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from comptoir_server.domain import ids
+
+MICROSECONDS = 1_000_000
+
+
+class Runtime:
+    """The real clock, the real random source, the real event loop.
+
+    Tasks started through `spawn` are held until they end, so that the collector cannot take them,
+    and are awaited or cancelled by `drain`.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def now(self) -> int:
+        """Microseconds since the Unix epoch, UTC."""
+        return time.time_ns() // 1_000
+
+    def today(self) -> datetime:
+        """The same instant as `now`, as an aware datetime in UTC."""
+        return datetime.fromtimestamp(self.now() / MICROSECONDS, UTC)
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean something."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Suspends the caller for `seconds` (0 gives way once)."""
+        await asyncio.sleep(seconds)
+
+    def random_bytes(self, count: int) -> bytes:
+        """`count` bytes from the operating system's generator, fit for secrets."""
+        return os.urandom(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high], for jitter; never for secrets."""
+        return random.uniform(low, high)  # noqa: S311 - jitter, not a secret
+
+    def new_id(self, prefix: str) -> str:
+        """A new opaque id: `prefix`, an underscore, 48 bits of milliseconds and 80 random bits."""
+        return ids.build(prefix, self.now() // 1_000, self.random_bytes(10))
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Starts `work` as a task that the process owns: no caller's hang-up cancels it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        """Starts a daemon thread."""
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def http_client(self, base_url: str, timeout_seconds: float, **options: Any) -> httpx.AsyncClient:
+        """A client for one provider: no retries and no redirects, both are decisions of ours."""
+        return httpx.AsyncClient(base_url=base_url, timeout=timeout_seconds, follow_redirects=False, **options)
+
+    async def drain(self, seconds: float) -> int:
+        """Gives spawned tasks `seconds` to end, cancels the rest, and answers how many were cancelled."""
+        pending = {task for task in self._tasks if task is not asyncio.current_task()}
+        if not pending:
+            return 0
+        _, late = await asyncio.wait(pending, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return len(late)
+
+
+_armed: Callable[[str], None] | None = None
+
+
+def fault(name: str) -> None:
+    """A named place at which a test may make the process fail; one comparison when nothing is armed."""
+    if _armed is not None:
+        _armed(name)
+
+
+def arm_faults(handler: Callable[[str], None] | None) -> None:
+    """Calls `handler` with the name of every fault point reached from now on; None disarms."""
+    global _armed
+    _armed = handler
+
+
+def arm_faults_from_file(path: Path) -> None:
+    """Kills this process (SIGKILL) at the fault point that `path` names, once.
+
+    The file holds `name` or `name count`: the process dies at the count-th time the point is
+    reached. The file is renamed to `<path>.hit` first, so a restarted process lives.
+    """
+    seen: dict[str, int] = {}
+
+    def strike(name: str) -> None:
+        try:
+            wanted, _, count = path.read_text(encoding="utf-8").strip().partition(" ")
+        except FileNotFoundError:
+            return
+        if wanted != name:
+            return
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] >= int(count or 1):
+            path.rename(path.with_suffix(path.suffix + ".hit"))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    arm_faults(strike)

@@ -1,0 +1,1 @@
+"""Where state lives: tables, the batching transaction, reads, migrations. The only SQL."""

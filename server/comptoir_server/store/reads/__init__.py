@@ -1,0 +1,1 @@
+"""Lists and looks over many rows, as Core SELECTs; only in reading works."""

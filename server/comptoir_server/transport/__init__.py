@@ -1,0 +1,1 @@
+"""The door: bytes and credentials in, bytes and statuses out."""

