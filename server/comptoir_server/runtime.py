@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import structlog
 
 from comptoir_server.domain import ids
+
+log = structlog.get_logger()
 
 MICROSECONDS = 1_000_000
 
@@ -66,8 +69,13 @@ class Runtime:
         """Starts `work` as a task that the process owns: no caller's hang-up cancels it."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("task failed", job=task.get_name(), exc_info=task.exception())
 
     def thread(self, target: Callable[[], None], name: str) -> threading.Thread:
         """Starts a daemon thread."""

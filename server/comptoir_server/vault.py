@@ -62,7 +62,7 @@ class Vault:
 
     def matches(self, purpose: str, text: str, expected: str) -> bool:
         """True when `expected` is the hash of `text`, in constant time."""
-        return hmac.compare_digest(self.hash(purpose, text), expected)
+        return hmac.compare_digest(self.hash(purpose, text).encode(), expected.encode())
 
 
 class DataKey:

@@ -13,9 +13,13 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+
+from comptoir_server.store.postgresql import PostgresqlSession
+from comptoir_server.store.sqlite import SqliteSession
 
 _numbers = itertools.count(1)
 
@@ -71,3 +75,23 @@ def postgresql_url() -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """The address of a new file of SQLite."""
     return new_sqlite(tmp_path)
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch, *methods: str) -> list[str]:
+    """The list to which every call of these methods of a session is added from now on: its name and the table's."""
+    calls: list[str] = []
+
+    def record(kind: type, name: str) -> None:
+        method = getattr(kind, name)
+
+        def recording(session: Any, *arguments: Any) -> Any:
+            table = getattr(arguments[0], "name", "") if arguments else ""
+            calls.append(f"{name} {table}".strip())
+            return method(session, *arguments)
+
+        monkeypatch.setattr(kind, name, recording)
+
+    for kind in (SqliteSession, PostgresqlSession):
+        for name in methods:
+            record(kind, name)
+    return calls

@@ -23,6 +23,8 @@ from comptoir.v1 import (
     CreateCheckoutRequest,
     CreateCheckoutResponse,
     Event,
+    ListEventsRequest,
+    ListEventsResponse,
     Message,
     SendMessageRequest,
     SendMessageResponse,
@@ -78,6 +80,7 @@ class ScriptedServer:
         self.ack_history: list[str] = []
         self.subscriptions: list[str] = []
         self.messages: list[Message] = []
+        self.break_messages_after: set[int] = set()
         self.said: dict[str, SendMessageRequest] = {}
         self.checkouts: dict[str, CreateCheckoutRequest] = {}
         self.calls: list[tuple[str, AnyMessage, dict[str, str], float]] = []
@@ -101,6 +104,7 @@ class ScriptedServer:
             ("comptoir.v1.SessionService/SendMessage", grpc.unary_unary_rpc_method_handler, self.send_message),
             ("comptoir.v1.SessionService/StreamMessages", grpc.unary_stream_rpc_method_handler, self.stream_messages),
             ("comptoir.v1.CheckoutService/CreateCheckout", grpc.unary_unary_rpc_method_handler, self.create_checkout),
+            ("comptoir.v1.EventService/ListEvents", grpc.unary_unary_rpc_method_handler, self.list_events),
             ("comptoir.v1.EventService/AckEvents", grpc.unary_unary_rpc_method_handler, self.ack_events),
             ("comptoir.v1.EventService/StreamEvents", grpc.stream_stream_rpc_method_handler, self.stream_events),
         ):
@@ -121,6 +125,16 @@ class ScriptedServer:
         async with self._changed:
             await self._changed.wait_for(lambda: self.acked[consumer] == cursor)
 
+    def end_streams(self) -> None:
+        """Ends every open stream as a lost connection would."""
+        for stream in list(self._streams):
+            stream.cancel()
+
+    async def until_subscribed(self) -> None:
+        """Waits until somebody follows the log."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.subscriptions)
+
     def refuse(self, method: str, code: grpc.StatusCode, details: Trailing = (), times: int = 1) -> None:
         """Refuses the next calls of a method."""
         self.refusals[method].extend([(code, details)] * times)
@@ -128,8 +142,7 @@ class ScriptedServer:
     async def break_streams(self) -> None:
         """Ends every open stream as a lost connection would, and waits for the next subscription."""
         subscribed = len(self.subscriptions)
-        for stream in list(self._streams):
-            stream.cancel()
+        self.end_streams()
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.subscriptions) > subscribed)
 
@@ -150,6 +163,12 @@ class ScriptedServer:
         await self._acknowledge(request.consumer, request.cursor)
         return AckEventsResponse(cursor=self.acked[request.consumer])
 
+    async def list_events(self, request: ListEventsRequest, context: Any) -> ListEventsResponse:
+        await self._note("ListEvents", request, context)
+        wanted = [each for each in self.log if each.cursor > request.cursor and request.type in ("", each.type)]
+        page = wanted[: request.page_size]
+        return ListEventsResponse(events=page, next_cursor=page[-1].cursor if page else request.cursor or "0")
+
     async def stream_messages(
         self, request: StreamMessagesRequest, context: Any
     ) -> AsyncIterator[StreamMessagesResponse]:
@@ -157,8 +176,9 @@ class ScriptedServer:
         for message in self.messages:
             if message.sequence > request.after_sequence:
                 yield StreamMessagesResponse(message=message)
-                if self.refusals["StreamMessages"] and message.sequence % 2 == 0:
-                    await self._note("StreamMessages", request, context)
+                if message.sequence in self.break_messages_after:
+                    self.break_messages_after.discard(message.sequence)
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was lost")
 
     async def stream_events(
         self, requests: AsyncIterator[StreamEventsRequest], context: Any

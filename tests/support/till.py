@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,6 +15,7 @@ from comptoir_server.runtime import Runtime
 from comptoir_server.store.database import Database, open_database
 from comptoir_server.store.relation import Id, Relation
 from comptoir_server.store.schema import declare_internal_tables, strict_table
+from comptoir_server.store.tx import Tx
 
 
 class State(StrEnum):
@@ -182,3 +186,31 @@ async def open_till(url: str, *, inline: bool = False, runtime: Runtime | None =
     await database.open()
     await database.create_all(METADATA)
     return database
+
+
+async def put(database: Database, *records: object) -> None:
+    """Inserts records in one work."""
+
+    async def work(tx: Tx) -> None:
+        for record in records:
+            tx.put(record)
+
+    await database.write(work)
+
+
+async def together(database: Database, *works: Callable[[Tx], Awaitable[Any]]) -> list[Any]:
+    """Results and exceptions of works that meet in one batch: they are handed in while the writer is held up."""
+    running, all_are_in = threading.Event(), threading.Event()
+
+    async def hold_up(tx: Tx) -> None:
+        running.set()
+        all_are_in.wait()
+
+    held_up = asyncio.create_task(database.write(hold_up))
+    while not running.is_set():
+        await asyncio.sleep(0.001)
+    tasks = [asyncio.create_task(database.write(work)) for work in works]
+    await asyncio.sleep(0)
+    all_are_in.set()
+    await held_up
+    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,26 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-import zlib
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from comptoir_server.app.ports import (
-    Notice,
     NoticeKind,
-    OperationKind,
-    OutcomeKind,
     ProviderUnavailable,
     WebhookRefused,
 )
@@ -33,20 +23,24 @@ from comptoir_server.providers.paypal.certificates import Certificates
 from comptoir_server.providers.paypal.client import PaypalClient
 from comptoir_server.providers.paypal.webhook import read_delivery, require_signature
 from tests.support import paypal_wire as wire
+from tests.support.paypal_deliveries import (
+    AUTHORITY,
+    BODY,
+    CERTIFICATE_URL,
+    FOREIGN,
+    GENUINE,
+    NOW,
+    SANDBOX,
+    SIGNER,
+    WEBHOOK_ID,
+    event,
+    micros,
+    receiver,
+    signed,
+)
 
 SPECS = Path(os.environ.get("COMPTOIR_SPECS") or Path(__file__).resolve().parents[3] / "shared" / "specs")
 VECTORS = SPECS / "golden" / "paypal-webhook-vectors.json"
-
-SANDBOX = "https://api-m.sandbox.paypal.com"
-NAME = "messageverificationcerts.sandbox.paypal.com"
-CERTIFICATE_URL = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42"
-WEBHOOK_ID = "4JH86294D6297924G"
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-
-
-def micros(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000
-
 
 # --- PayPal's own recorded deliveries --------------------------------------------------------------
 
@@ -133,84 +127,6 @@ async def test_no_flipped_bit_of_a_genuine_delivery_is_accepted(index: int) -> N
 
 
 # --- Deliveries signed by an authority of our own ---------------------------------------------------
-
-
-@dataclass
-class Authority:
-    """A certificate authority: a root, and leaves that it signs."""
-
-    key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65_537, 2_048))
-
-    @property
-    def name(self) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test root")])
-
-    def root(self) -> bytes:
-        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = self._builder(self.name, self.key.public_key(), NOW - timedelta(days=300), NOW + timedelta(days=3000))
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        builder = builder.add_extension(usage, critical=True)
-        return builder.sign(self.key, SHA256()).public_bytes(Encoding.PEM)
-
-    def leaf(
-        self,
-        key: rsa.RSAPrivateKey,
-        name: str = NAME,
-        since: datetime = NOW - timedelta(days=30),
-        until: datetime = NOW + timedelta(days=60),
-    ) -> bytes:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._builder(subject, key.public_key(), since, until)
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        return builder.sign(self.key, SHA256()).public_bytes(Encoding.PEM)
-
-    def _builder(
-        self, subject: x509.Name, public: rsa.RSAPublicKey, since: datetime, until: datetime
-    ) -> x509.CertificateBuilder:
-        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(public)
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(since).not_valid_after(until)
-        builder = builder.add_extension(issuer_key, critical=False)
-        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-
-
-AUTHORITY = Authority()
-FOREIGN = Authority()
-SIGNER = rsa.generate_private_key(65_537, 2_048)
-GENUINE = AUTHORITY.leaf(SIGNER)
-
-
-def event(event_type: str, resource: dict[str, Any]) -> bytes:
-    return json.dumps({"id": "WH-1", "event_type": event_type, "resource": resource}, ensure_ascii=False).encode()
-
-
-BODY = event("PAYMENT.CAPTURE.COMPLETED", wire.capture())
-
-
-def signed(body: bytes = BODY, sent: datetime = NOW, webhook_id: str = WEBHOOK_ID, **changes: str) -> dict[str, str]:
-    """The headers of a delivery signed for `webhook_id`; `changes` spoil them afterwards."""
-    time = sent.strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = f"dfb3be50-fd74|{time}|{webhook_id}|{zlib.crc32(body)}"
-    signature = SIGNER.sign(text.encode(), PKCS1v15(), SHA256())
-    headers = {
-        "paypal-transmission-id": "dfb3be50-fd74",
-        "paypal-transmission-time": time,
-        "paypal-transmission-sig": base64.b64encode(signature).decode(),
-        "paypal-auth-algo": "SHA256withRSA",
-        "paypal-cert-url": CERTIFICATE_URL,
-    }
-    return headers | {f"paypal-{name.replace('_', '-')}": value for name, value in changes.items()}
-
-
-def receiver(answer: bytes | wire.Responder = GENUINE) -> tuple[PaypalProvider, wire.Script]:
-    """A connector at NOW whose every certificate address serves `answer`."""
-    responder = answer if callable(answer) else lambda request: wire.streamed(200, answer)
-    script = wire.Script(responder)
-    runtime = wire.WireRuntime(script)
-    runtime.wall = micros(NOW)
-    config = PaypalConfig(SANDBOX, "client", "not-for-anybody", WEBHOOK_ID, trust_roots_pem=AUTHORITY.root())
-    return PaypalProvider(config, runtime), script
 
 
 async def test_a_delivery_signed_for_us_is_read() -> None:
@@ -369,103 +285,3 @@ async def test_a_signed_body_that_cannot_be_read_is_refused_so_that_it_comes_aga
     provider, _ = receiver()
     with pytest.raises(WebhookRefused, match="body"):
         await provider.read_webhook(signed(body), body)
-
-
-# --- What a delivery tells -------------------------------------------------------------------------
-
-RELATED = {
-    "supplementary_data": {"related_ids": {"order_id": wire.ORDER_ID, "authorization_id": wire.AUTHORIZATION_ID}}
-}
-UP = {"links": [{"rel": "up", "href": f"https://api.sandbox.paypal.com/v2/payments/captures/{wire.CAPTURE_ID}"}]}
-OF_ORDER = {"supplementary_data": {"related_ids": {"order_id": wire.ORDER_ID}}}
-
-
-async def told(event_type: str, resource: dict[str, Any]) -> Notice:
-    provider, _ = receiver()
-    body = event(event_type, resource)
-    return await provider.read_webhook(signed(body), body)
-
-
-@pytest.mark.parametrize(
-    ("event_type", "status", "kind"),
-    [
-        ("PAYMENT.CAPTURE.COMPLETED", "COMPLETED", OutcomeKind.CAPTURED),
-        ("PAYMENT.CAPTURE.PENDING", "PENDING", OutcomeKind.PENDING),
-        ("PAYMENT.CAPTURE.DENIED", "DECLINED", OutcomeKind.DECLINED),
-        ("PAYMENT.CAPTURE.DENIED", "DENIED", OutcomeKind.DECLINED),
-        ("PAYMENT.CAPTURE.DECLINED", "FAILED", OutcomeKind.DECLINED),
-        ("PAYMENT.CAPTURE.COMPLETED", "PENDING", OutcomeKind.PENDING),
-    ],
-)
-async def test_a_charge_is_told_by_the_status_of_its_capture(event_type: str, status: str, kind: OutcomeKind) -> None:
-    notice = await told(event_type, wire.capture(status) | OF_ORDER)
-    assert notice.outcome is not None
-    assert (notice.operation, notice.outcome.kind) == (OperationKind.CHARGE, kind)
-    assert (notice.outcome.amount, notice.outcome.currency_code) == (1250, "EUR")
-    assert (notice.object_id, notice.order_reference, notice.reference, notice.parent_reference) == (
-        "pay_1",
-        wire.ORDER_ID,
-        wire.CAPTURE_ID,
-        "",
-    )
-
-
-async def test_a_capture_of_a_hold_names_the_hold_and_our_capture() -> None:
-    notice = await told("PAYMENT.CAPTURE.COMPLETED", wire.capture(invoice_id="cap_1") | RELATED)
-    assert (notice.operation, notice.object_id) == (OperationKind.CAPTURE, "cap_1")
-    assert notice.parent_reference == wire.AUTHORIZATION_ID
-
-
-@pytest.mark.parametrize(
-    ("event_type", "status", "kind"),
-    [
-        ("PAYMENT.CAPTURE.REFUNDED", "COMPLETED", OutcomeKind.REFUNDED),
-        ("PAYMENT.REFUND.PENDING", "PENDING", OutcomeKind.PENDING),
-        ("PAYMENT.REFUND.FAILED", "FAILED", OutcomeKind.DECLINED),
-    ],
-)
-async def test_a_refund_names_our_refund_and_its_capture(event_type: str, status: str, kind: OutcomeKind) -> None:
-    notice = await told(event_type, wire.refund(status, invoice_id="pay_1") | UP)
-    assert notice.outcome is not None
-    assert (notice.operation, notice.outcome.kind) == (OperationKind.REFUND, kind)
-    assert (notice.object_id, notice.reference, notice.parent_reference) == (
-        "ref_1",
-        wire.REFUND_ID,
-        wire.CAPTURE_ID,
-    )
-
-
-async def test_a_reversal_by_paypal_is_a_refund_that_nobody_here_asked_for() -> None:
-    resource = wire.refund(custom_id=None, invoice_id=None) | UP
-    notice = await told("PAYMENT.CAPTURE.REVERSED", resource)
-    assert notice.outcome is not None
-    assert (notice.operation, notice.outcome.kind, notice.object_id) == (OperationKind.REFUND, OutcomeKind.REFUNDED, "")
-    assert notice.parent_reference == wire.CAPTURE_ID
-
-
-@pytest.mark.parametrize(
-    ("event_type", "status", "operation", "kind"),
-    [
-        ("PAYMENT.AUTHORIZATION.CREATED", "CREATED", OperationKind.AUTHORIZE, OutcomeKind.AUTHORIZED),
-        ("PAYMENT.AUTHORIZATION.VOIDED", "VOIDED", OperationKind.VOID, OutcomeKind.VOIDED),
-    ],
-)
-async def test_a_hold_tells_its_making_and_its_end(
-    event_type: str, status: str, operation: OperationKind, kind: OutcomeKind
-) -> None:
-    notice = await told(event_type, wire.authorization(status) | OF_ORDER)
-    assert notice.outcome is not None
-    assert (notice.operation, notice.outcome.kind, notice.object_id) == (operation, kind, "pay_1")
-    assert (notice.reference, notice.order_reference) == (wire.AUTHORIZATION_ID, wire.ORDER_ID)
-
-
-async def test_a_token_that_the_payer_removed_is_a_revoked_wallet() -> None:
-    notice = await told("VAULT.PAYMENT-TOKEN.DELETED", {"id": "8kk8451t"})
-    assert (notice.kind, notice.wallet_token) == (NoticeKind.WALLET_REVOKED, "8kk8451t")
-
-
-async def test_an_approved_order_is_told_with_its_reference_and_other_events_with_their_type() -> None:
-    notice = await told("CHECKOUT.ORDER.APPROVED", wire.order("APPROVED"))
-    assert (notice.kind, notice.order_reference) == (NoticeKind.OTHER, wire.ORDER_ID)
-    notice = await told("CUSTOMER.DISPUTE.CREATED", {"dispute_id": "PP-1"})
-    assert (notice.kind, notice.event_type) == (NoticeKind.OTHER, "CUSTOMER.DISPUTE.CREATED")

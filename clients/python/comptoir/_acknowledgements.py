@@ -16,9 +16,6 @@ class Acknowledgements:
         self._waiting: dict[str, Event] = {}
         self._finished: set[str] = set()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def begin(self, event: Event) -> None:
         """Takes note of an event, in the order of the log."""
         self._waiting[event.event_id] = event
@@ -27,9 +24,7 @@ class Acknowledgements:
         """Takes note that an event was dealt with; answers the last one that may now be acknowledged, if any."""
         self._finished.add(event.event_id)
         last = None
-        for event_id in list(self._waiting):
-            if event_id not in self._finished:
-                break
-            last = self._waiting.pop(event_id)
-            self._finished.discard(event_id)
+        while self._waiting and (first := next(iter(self._waiting))) in self._finished:
+            self._finished.discard(first)
+            last = self._waiting.pop(first)
         return last

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -12,8 +11,7 @@ import grpc
 from google.protobuf.message import Message as AnyMessage
 
 from comptoir._calls import AsyncCalls
-from comptoir._failure import error_from
-from comptoir._retry import STREAM_CAP_SECONDS, Backoff, worth_reopening
+from comptoir._retry import STREAM_CAP_SECONDS, Backoff, delay_to_reopen
 from comptoir._subscription import STREAM_EVENTS, STREAM_MESSAGES, Subscription
 from comptoir.services import AsyncEventMethods, AsyncSessionMethods
 from comptoir.v1 import (
@@ -24,8 +22,6 @@ from comptoir.v1 import (
     StreamMessagesRequest,
     StreamMessagesResponse,
 )
-
-logger = logging.getLogger("comptoir")
 
 
 class AsyncEventStream:
@@ -45,7 +41,7 @@ class AsyncEventStream:
         self._call: grpc.aio.StreamStreamCall[AnyMessage, StreamEventsResponse] | None = None
         self._outgoing: asyncio.Queue[StreamEventsRequest] = asyncio.Queue()
         self._backoff = Backoff(calls.runtime, STREAM_CAP_SECONDS)
-        self._pause: asyncio.Task[None] | None = None
+        self._pause: asyncio.Future[None] | None = None
         self._closed = False
         self.connected = False
         """Whether the server was heard on the present connection."""
@@ -131,7 +127,8 @@ class AsyncEventStream:
         self.connected = False
         self.breaks += 1
         if not self._closed:
-            self._pause = asyncio.create_task(wait_to_reopen(self._calls, self._backoff, STREAM_EVENTS, failure))
+            delay = delay_to_reopen(STREAM_EVENTS, failure, self._backoff)
+            self._pause = asyncio.ensure_future(self._calls.runtime.sleep_async(delay))
             try:
                 await self._pause
             finally:
@@ -142,16 +139,6 @@ class AsyncEventStream:
 async def _drain(outgoing: asyncio.Queue[StreamEventsRequest]) -> AsyncIterator[StreamEventsRequest]:
     while True:
         yield await outgoing.get()
-
-
-async def wait_to_reopen(calls: AsyncCalls, backoff: Backoff, path: str, failure: grpc.RpcError | None) -> None:
-    """Waits before a broken stream is opened again; raises ComptoirError where that cannot help."""
-    error = error_from(failure) if failure is not None else None
-    if error is not None and not worth_reopening(error):
-        raise error from failure
-    delay = backoff.after(error.retry_after_seconds if error is not None else None)
-    logger.warning("%s broke (%s); opening it again in %.1f s", path, error or "the server ended it", delay)
-    await calls.runtime.sleep_async(delay)
 
 
 class AsyncEvents(AsyncEventMethods):
@@ -196,7 +183,7 @@ class AsyncSessions(AsyncSessionMethods):
                         after_sequence = response.message.sequence
                         yield response.message
             except grpc.RpcError as failure:
-                await wait_to_reopen(self._calls, backoff, STREAM_MESSAGES, failure)
+                await self._calls.runtime.sleep_async(delay_to_reopen(STREAM_MESSAGES, failure, backoff))
             else:
                 return
             finally:

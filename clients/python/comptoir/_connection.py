@@ -29,7 +29,7 @@ CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
 def is_local(target: str) -> bool:
     """Whether a target stays on this machine, so that it needs no encryption.
 
-    >>> is_local("localhost:7300"), is_local("unix:/run/comptoir.sock"), is_local("api.example.com:443")
+    >>> is_local("localhost:7600"), is_local("unix:/run/comptoir.sock"), is_local("api.example.com:443")
     (True, True, False)
     """
     return LOCAL_TARGET.match(target) is not None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import grpc
 
+from comptoir._failure import error_from
 from comptoir._method import Method
 from comptoir._runtime import Runtime
 from comptoir.errors import ComptoirError
+
+logger = logging.getLogger("comptoir")
 
 FIRST_SECONDS = 0.1
 CALL_CAP_SECONDS = 5.0
@@ -53,6 +58,11 @@ class Backoff:
         self._first_seconds = first_seconds
         self._failures = 0
 
+    @property
+    def failures(self) -> int:
+        """How often something failed since it last succeeded."""
+        return self._failures
+
     def after(self, retry_after_seconds: float | None) -> float:
         """The delay in seconds after one more failure."""
         ceiling = min(self._cap_seconds, self._first_seconds * 2.0 ** min(self._failures, 30))
@@ -62,6 +72,21 @@ class Backoff:
     def reset(self) -> None:
         """Starts from the shortest delay again: something succeeded."""
         self._failures = 0
+
+
+def delay_to_reopen(path: str, failure: grpc.RpcError | None, backoff: Backoff) -> float:
+    """How many seconds to wait before a broken stream is opened again; `failure` is None where the server ended it.
+
+    Raises ComptoirError where opening it again cannot help. Connections end now and then, because they are old or the
+    server is replaced: only one that does not come back is worth a warning.
+    """
+    error = error_from(failure) if failure is not None else None
+    if error is not None and not worth_reopening(error):
+        raise error from failure
+    delay = backoff.after(error.retry_after_seconds if error is not None else None)
+    level = logging.INFO if backoff.failures == 1 else logging.WARNING
+    logger.log(level, "%s broke (%s); opening it again in %.1f s", path, error or "the server ended it", delay)
+    return delay
 
 
 class Attempts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from queue import SimpleQueue
 from threading import Lock
@@ -12,8 +11,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from comptoir._calls import Calls
-from comptoir._failure import error_from
-from comptoir._retry import STREAM_CAP_SECONDS, Backoff, worth_reopening
+from comptoir._retry import STREAM_CAP_SECONDS, Backoff, delay_to_reopen
 from comptoir._subscription import STREAM_EVENTS, STREAM_MESSAGES, Subscription
 from comptoir.services import EventMethods, SessionMethods
 from comptoir.v1 import (
@@ -24,8 +22,6 @@ from comptoir.v1 import (
     StreamMessagesRequest,
     StreamMessagesResponse,
 )
-
-logger = logging.getLogger("comptoir")
 
 Response_co = TypeVar("Response_co", covariant=True)
 
@@ -118,17 +114,7 @@ class EventStream:
         self._outgoing.put(None)
         self._call = None
         if not self._closed:
-            wait_to_reopen(self._calls, self._backoff, STREAM_EVENTS, failure)
-
-
-def wait_to_reopen(calls: Calls, backoff: Backoff, path: str, failure: grpc.RpcError | None) -> None:
-    """Waits before a broken stream is opened again; raises ComptoirError where that cannot help."""
-    error = error_from(failure) if failure is not None else None
-    if error is not None and not worth_reopening(error):
-        raise error from failure
-    delay = backoff.after(error.retry_after_seconds if error is not None else None)
-    logger.warning("%s broke (%s); opening it again in %.1f s", path, error or "the server ended it", delay)
-    calls.runtime.sleep(delay)
+            self._calls.runtime.sleep(delay_to_reopen(STREAM_EVENTS, failure, self._backoff))
 
 
 class Events(EventMethods):
@@ -173,7 +159,7 @@ class Sessions(SessionMethods):
                         after_sequence = response.message.sequence
                         yield response.message
             except grpc.RpcError as failure:
-                wait_to_reopen(self._calls, backoff, STREAM_MESSAGES, failure)
+                self._calls.runtime.sleep(delay_to_reopen(STREAM_MESSAGES, failure, backoff))
             else:
                 return
             finally:

@@ -50,7 +50,7 @@ class AsyncServices:
 class AsyncClient(AsyncServices):
     """A connection to Comptoir.
 
-        async with AsyncClient("localhost:7300", key) as client:
+        async with AsyncClient("localhost:7600", key) as client:
             answer = await client.sessions.get_session(GetSessionRequest(session_id=session_id))
 
     A method takes and returns the messages of the contract and raises ComptoirError, one class for each reason. An

@@ -1,6 +1,6 @@
 """Bots: functions that are given what happens in their sessions, and answer.
 
-bot = Bot("localhost:7300", key, consumer="coffee")
+bot = Bot("localhost:7600", key, consumer="coffee")
 
 @bot.on_message
 def greet(context: Context) -> None:

@@ -50,7 +50,7 @@ class Services:
 class Client(Services):
     """A connection to Comptoir.
 
-        with Client("localhost:7300", key) as client:
+        with Client("localhost:7600", key) as client:
             session = client.sessions.get_session(GetSessionRequest(session_id=session_id)).session
 
     A method takes and returns the messages of the contract and raises ComptoirError, one class for each reason. An

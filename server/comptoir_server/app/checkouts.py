@@ -291,6 +291,7 @@ async def cancel_checkout(deps: Deps, call: CallContext, *, checkout_id: str) ->
         if checkout.state == CheckoutState.PROCESSING:
             checkout = replace(checkout, cancel_requested=True, update_time=tx.now)
             tx.put(checkout)
+            tell(tx, "checkout", checkout, "checkout.updated")
             return {"checkout": checkout}
         if checkout.state != CheckoutState.CANCELED:
             checkout = await _end(deps, tx, checkout, CheckoutCommand.CANCEL, NoticeKind.CANCELED)

@@ -92,7 +92,7 @@ async def continue_link(deps: Deps, secret: str, browser: str, nonce: str) -> Li
         return await _shown(deps, link, browser, step)
     if link.approve_url:
         return LinkPage(Step.LEAVE, url=link.approve_url)
-    page = f"{deps.settings.public_url}/link/{secret}"
+    page = link_secrets.page_url(deps.settings.public_url, secret)
     return_url = f"{page}/return?state={link_secrets.return_proof(deps.vault, link)}"
     try:
         begun = await deps.providers[link.provider].begin_link(link.id, return_url, f"{page}/cancel")
@@ -117,8 +117,8 @@ async def return_to_link(deps: Deps, secret: str, browser: str, proof: str) -> L
         if not link_secrets.is_return_proof(deps.vault, link, proof):
             return step, link
         if step == Step.OTHER_BROWSER:
-            if link.state == LinkState.PENDING_APPROVAL:
-                change(tx, end(link, LinkCommand.FAIL, tx.now))
+            link = end(link, LinkCommand.FAIL, tx.now)
+            change(tx, link)
             return step, link
         link = replace(link, exchange_time=link.exchange_time or tx.now)
         tx.put(link)

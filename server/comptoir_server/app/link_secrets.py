@@ -30,6 +30,11 @@ def encode(random: bytes) -> str:
     return base64.urlsafe_b64encode(random).rstrip(b"=").decode()
 
 
+def page_url(public_url: str, secret: str) -> str:
+    """The address of a link's page."""
+    return f"{public_url}/link/{secret}"
+
+
 def url_hash(vault: Vault, secret: str) -> str:
     """By which a link is found from its address."""
     return vault.hash("wallet link address", secret)

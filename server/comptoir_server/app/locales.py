@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 import zoneinfo
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ import iso4217
 from babel import Locale, UnknownLocaleError
 from babel.core import parse_locale
 from babel.dates import format_date, format_time, get_datetime_format
-from babel.numbers import NumberPattern, parse_pattern
+from babel.numbers import NumberPattern, get_currency_symbol, parse_pattern
 
+from comptoir_server.domain.errors import invalid_field
 from comptoir_server.domain.money import Money
 from comptoir_server.runtime import MICROSECONDS
 
@@ -22,6 +24,9 @@ DEFAULT_TIME_ZONE = "UTC"
 
 TIME_MAX = 253_370_764_800 * MICROSECONDS
 """The beginning of the year 9999 in UTC: whatever is earlier can be shown in every time zone."""
+
+_SIGN = "¤"
+_NO_BREAK_SPACE = "\u00a0"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,12 +37,11 @@ _NOT_COUNTRIES = frozenset("AC CP CQ DG EA EU EZ IC QO TA UN XA XB XK ZZ".split(
 def canonical_locale(tag: str) -> str | None:
     """`tag` as RFC 5646, 2.1.1 writes it (`fr-FR`, `zh-Hant-TW`); None where its money and dates are not known."""
     try:
-        parts = parse_locale(tag, sep="-")
-        known = Locale(*parts[:4])
+        language, territory, script, variant = parse_locale(tag, sep="-")[:4]
+        known = Locale.parse(tag, sep="-")
     except (ValueError, UnknownLocaleError):
         return None
-    language, territory, script, variant = parts[:4]
-    if variant or str(known) == "root" or not tag.replace("-", "").isalnum():
+    if variant or known.language == "root" or not tag.replace("-", "").isalnum():
         return None
     return "-".join(part for part in (language, script, territory) if part)
 
@@ -79,6 +83,12 @@ def decimals(currency_code: str) -> int | None:
     return None if currency.exponent is None else int(currency.exponent)
 
 
+def require_currency(currency_code: str, field: str) -> None:
+    """FIELD_INVALID for `field` unless the code is that of a currency with minor units."""
+    if decimals(currency_code) is None:
+        raise invalid_field(field, "must be an ISO 4217 code of a currency that people pay with, such as EUR.")
+
+
 @dataclass(frozen=True, slots=True)
 class Writer:
     """Writes money and times as one person reads them: `locale` is their BCP 47 tag, `time_zone` an IANA name."""
@@ -88,11 +98,8 @@ class Writer:
 
     def money(self, amount: Money) -> str:
         """The amount with all its decimals by ISO 4217, whatever the CLDR would leave out for the currency."""
-        exponent = decimals(amount.currency_code)
-        if exponent is None:
-            raise ValueError(f"{amount.currency_code} is no currency of ISO 4217 that has minor units")
+        pattern, exponent = _money_pattern(self.locale, amount.currency_code)
         value = Decimal(amount.minor_units).scaleb(-exponent)
-        pattern = _money_pattern(self.locale, exponent)
         return pattern.apply(value, babel_locale(self.locale), currency=amount.currency_code, currency_digits=False)
 
     def moment(self, time: int) -> str:
@@ -114,7 +121,20 @@ class Writer:
 
 
 @functools.cache
-def _money_pattern(tag: str, exponent: int) -> NumberPattern:
-    pattern = parse_pattern(babel_locale(tag).currency_formats["standard"].pattern)
+def _money_pattern(tag: str, currency_code: str) -> tuple[NumberPattern, int]:
+    """How an amount of the currency is written, and its exponent. Raises ValueError for what is no money.
+
+    A letter and a digit do not touch: `KWD 1.500` (Unicode TR 35, part 3, currencySpacing), which Babel leaves out.
+    """
+    exponent = decimals(currency_code)
+    if exponent is None:
+        raise ValueError(f"{currency_code} is no currency of ISO 4217 that has minor units")
+    locale = babel_locale(tag)
+    pattern = parse_pattern(locale.currency_formats["standard"].pattern)
     pattern.frac_prec = (exponent, exponent)
-    return pattern
+    symbol = get_currency_symbol(currency_code, locale)
+    if not unicodedata.category(symbol[-1]).startswith("S"):
+        pattern.prefix = tuple(text + _NO_BREAK_SPACE if text.endswith(_SIGN) else text for text in pattern.prefix)
+    if not unicodedata.category(symbol[0]).startswith("S"):
+        pattern.suffix = tuple(_NO_BREAK_SPACE + text if text.startswith(_SIGN) else text for text in pattern.suffix)
+    return pattern, exponent

@@ -64,8 +64,8 @@ async def update_market(
     *,
     market: str,
     provider: str,
-    open: bool,
-    open_time: int,  # noqa: A002 - the proto's name
+    open: bool,  # noqa: A002 - the proto's name
+    open_time: int,
 ) -> Answer:
     """Opens a provider in a market from `open_time` on (now where it is 0), or closes it. Raises FIELD_INVALID."""
     known_provider(deps, provider)

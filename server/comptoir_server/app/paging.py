@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -37,8 +36,8 @@ def position(deps: Deps, call: CallContext, page_token: str) -> str:
     if not page_token:
         return ""
     try:
-        text = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        text = base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)).decode("ascii")
+    except ValueError:
         text = ""
     place, _, mark = text.partition("~")
     if not place or not deps.vault.matches("page token", _scope(call, place), mark):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from comptoir_server.app.deps import Deps
-from comptoir_server.app.ports import LinkRefused, ProviderUnavailable
+from comptoir_server.app.ports import LinkRefused, Provider, ProviderUnavailable
 from comptoir_server.domain.wallets import Wallet, WalletLink
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.reads.wallets import links_to_revoke, wallets_to_revoke
+from comptoir_server.store.relation import Relation
 from comptoir_server.store.tables import WALLET_LINKS, WALLETS
 from comptoir_server.store.tx import Tx
 
@@ -27,33 +28,36 @@ async def revoke_tokens(deps: Deps) -> int:
     now = deps.runtime.now()
     count = 0
     for link_id in await deps.store.read(lambda tx: links_to_revoke(tx, now, REVOKE_AT_ONCE)):
-        link = await deps.store.read(lambda tx, key=link_id: tx.load(WALLET_LINKS.get(key)))
-        if link is not None:
-            count += await _revoke(deps, link)
+        count += await _revoke(deps, WALLET_LINKS, link_id)
     for wallet_id in await deps.store.read(lambda tx: wallets_to_revoke(tx, now, REVOKE_AT_ONCE)):
-        wallet = await deps.store.read(lambda tx, key=wallet_id: tx.load(WALLETS.get(key)))
-        if wallet is not None:
-            count += await _revoke(deps, wallet)
+        count += await _revoke(deps, WALLETS, wallet_id)
     return count
 
 
-async def _revoke(deps: Deps, owner: WalletLink | Wallet) -> bool:
-    provider = deps.providers.get(owner.provider)
-    if provider is None:
-        await _settle(deps, owner, deleted=False)
+async def _revoke(deps: Deps, relation: Relation[WalletLink] | Relation[Wallet], row_id: str) -> bool:
+    """True when the provider has no token of this row any more."""
+
+    async def read(tx: Tx) -> WalletLink | Wallet | None:
+        return await tx.load(relation.get(row_id))
+
+    owner = await deps.store.read(read)
+    provider = deps.providers.get(owner.provider) if owner else None
+    if owner is None:
         return False
     try:
-        token = await _token(deps, owner)
+        if provider is None:
+            raise ProviderUnavailable(f"this server no longer speaks to {owner.provider}")
+        token = await _token(deps, provider, owner)
         if token:
             await provider.revoke_link(token)
     except ProviderUnavailable:
-        await _settle(deps, owner, deleted=False)
+        await _try_later(deps, relation, owner)
         return False
-    await _settle(deps, owner, deleted=True)
+    await _forget(deps, relation, owner)
     return True
 
 
-async def _token(deps: Deps, owner: WalletLink | Wallet) -> str:
+async def _token(deps: Deps, provider: Provider, owner: WalletLink | Wallet) -> str:
     """The token to delete; empty where the provider never gave one.
 
     A link whose exchange was begun, but whose token was never stored, asks again with the same key and learns it.
@@ -63,22 +67,26 @@ async def _token(deps: Deps, owner: WalletLink | Wallet) -> str:
     if isinstance(owner, Wallet):
         return ""
     try:
-        return (await deps.providers[owner.provider].complete_link(owner.id, owner.provider_reference)).token
+        return (await provider.complete_link(owner.id, owner.provider_reference)).token
     except LinkRefused:
         return ""
 
 
-async def _settle(deps: Deps, owner: WalletLink | Wallet, *, deleted: bool) -> None:
-    """Destroys our copy of a deleted token, or says when to try again."""
+async def _forget(deps: Deps, relation: Relation[WalletLink] | Relation[Wallet], owner: WalletLink | Wallet) -> None:
+    """Destroys our copy of a token that is deleted at the provider."""
 
     async def work(tx: Tx) -> None:
-        relation = WALLET_LINKS if isinstance(owner, WalletLink) else WALLETS
         row = await tx.load(relation.lock(owner.id))
-        if row is None or not row.revoke_time or row.token_sealed != owner.token_sealed:
-            return  # another token came meanwhile: it is due by itself
-        if deleted:
+        if row is not None and row.token_sealed == owner.token_sealed:  # else another came: it is due by itself
             tx.put(replace(row, token_sealed=b"", revoke_time=0))
-        else:
+
+    await deps.store.write(work)
+
+
+async def _try_later(deps: Deps, relation: Relation[WalletLink] | Relation[Wallet], owner: WalletLink | Wallet) -> None:
+    async def work(tx: Tx) -> None:
+        row = await tx.load(relation.lock(owner.id))
+        if row is not None and row.revoke_time:
             seconds = SCHEDULE_SECONDS[min(row.revoke_tries, len(SCHEDULE_SECONDS) - 1)]
             tx.put(replace(row, revoke_time=tx.now + seconds * MICROSECONDS, revoke_tries=row.revoke_tries + 1))
 

@@ -35,19 +35,6 @@ def plain_text(content: Content, locale: str, time_zone: str) -> str:
     return "\n".join(_lines(content, Writer(locale, time_zone)))
 
 
-def for_partner(content: Content) -> Content:
-    """The message as the partner may see it: without what pays, links or leads the person to their provider."""
-    match content:
-        case CheckoutCard():
-            return replace(content, buttons=tuple(replace(b, payload="", wallet_id="") for b in content.buttons))
-        case WalletLinkCard():
-            return replace(content, link_url="")
-        case NoticeCard():
-            return replace(content, action_url="")
-        case _:
-            return content
-
-
 def _lines(content: Content, writer: Writer) -> list[str]:
     match content:
         case TextContent():

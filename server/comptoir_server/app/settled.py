@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from comptoir_server.runtime import Runtime
@@ -15,6 +16,27 @@ POLL_SECONDS = 0.5
 T = TypeVar("T")
 
 
+class Bell:
+    """Rings whenever its key is woken, also while its owner looks at the database: nothing is missed in between."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Rings it."""
+        self._event.set()
+
+    async def rung(self, seconds: float) -> bool:
+        """True as soon as it has rung since it was last asked; False when it has not after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
 class Settled:
     """Wakes those who wait for a key (an object's or a log's id) when a commit names it.
 
@@ -24,6 +46,7 @@ class Settled:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._bells: dict[str, set[Bell]] = {}
 
     def wake(self, keys: set[str]) -> None:
         """Called after each commit with the keys that it touched; the key EVERYTHING wakes everybody."""
@@ -31,6 +54,21 @@ class Settled:
             for future in self._waiting.pop(key):
                 if not future.done():
                     future.set_result(None)
+        for key in self._bells if EVERYTHING in keys else self._bells.keys() & keys:
+            for bell in self._bells[key]:
+                bell.ring()
+
+    @contextmanager
+    def listen(self, key: str) -> Iterator[Bell]:
+        """A bell for `key`, for whoever follows it for long."""
+        bell = Bell()
+        self._bells.setdefault(key, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells[key].discard(bell)
+            if not self._bells[key]:
+                del self._bells[key]
 
     async def pause(self, key: str, seconds: float) -> None:
         """Returns when `key` is woken, or after `seconds`."""

@@ -50,6 +50,9 @@ DOUBTED: dict[OperationKind, Handler] = {
     _K.REFUND: refunding.doubted,
 }
 
+WEBHOOK = "webhook:"
+"""How the sources of evidence begin that a provider brought by itself."""
+
 _WAITING = frozenset({_O.PENDING, _O.REQUIRES_ACTION})
 
 SUCCESSES = frozenset({_O.CAPTURED, _O.AUTHORIZED, _O.VOIDED, _O.REFUNDED})
@@ -85,8 +88,6 @@ def judge(operation: Operation, outcome: Outcome, source: str) -> Outcome:
         )
     if outcome.kind == OutcomeKind.NOT_SENT and source == "reply" and operation.sends > 1:
         return replace(outcome, kind=OutcomeKind.IN_DOUBT, provider_code="an earlier send may have arrived")
-    if outcome.kind == OutcomeKind.DECLINED and source == "reply" and operation.sends > 1 and not outcome.provider_code:
-        return replace(outcome, kind=OutcomeKind.IN_DOUBT)
     return outcome
 
 
@@ -127,6 +128,9 @@ async def _doubt(case: Case, kind: OperationKind) -> None:
 
 
 def _rescheduled(case: Case, operation: Operation) -> Operation:
+    """The operation, to be looked at again; whoever drives it keeps the lease when others bring evidence."""
+    if case.evidence.source.startswith(WEBHOOK) and case.tx.now < operation.lease_until:
+        return operation
     jitter = case.deps.runtime.uniform(0.9, 1.1)
     wait = int(delay_seconds(operation.tries) * jitter * MICROSECONDS)
     return replace(

@@ -8,6 +8,7 @@ of the person who started.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from comptoir_server.app import link_secrets, markets
 from comptoir_server.app.access import personal
@@ -29,9 +30,11 @@ from comptoir_server.domain.wallets import (
     LINK_TRANSITIONS,
     LINK_TRIES,
     LINKS_PENDING_MAX,
+    WALLET_TRANSITIONS,
     LinkCommand,
     LinkState,
     Wallet,
+    WalletCommand,
     WalletLink,
     WalletState,
 )
@@ -54,7 +57,7 @@ async def start_wallet_link(deps: Deps, call: CallContext, *, provider: str, ses
     connector = markets.known_provider(deps, provider)
     link_id = deps.runtime.new_id("wlk")
     secret = link_secrets.encode(deps.runtime.random_bytes(link_secrets.SECRET_BYTES))
-    link_url = f"{deps.settings.public_url}/link/{secret}"
+    link_url = link_secrets.page_url(deps.settings.public_url, secret)
 
     async def work(tx: Tx) -> Answer:
         user, links = await tx.load(USERS.lock(user_id), WALLET_LINKS.list_by("by_user", user_id))
@@ -152,6 +155,24 @@ async def expire_wallet_links(deps: Deps) -> int:
     return count
 
 
+async def wallet_revoked(tx: Tx, provider: str, token_hash: str) -> bool:
+    """The payer took our permission back at the provider: the wallet needs to be linked again.
+
+    `token_hash` is the vault's hash "provider token". Answers whether there is such a wallet.
+    """
+    found = await tx.load(WALLETS.list_by("by_token", token_hash))
+    wallets = await tx.load_all(WALLETS.lock(wallet.id) for wallet in found if wallet.provider == provider)
+    for wallet in wallets:
+        if wallet is None:
+            continue
+        state = move("wallet", WALLET_TRANSITIONS, wallet.state, WalletCommand.INVALIDATE)
+        if state != wallet.state:
+            wallet = replace(wallet, state=state)
+            tx.put(wallet)
+            tell(tx, "wallet", bare_wallet(wallet))
+    return bool(wallets)
+
+
 async def redraw_open_checkouts(deps: Deps, session_id: str) -> None:
     """Draws the cards of the session's open checkouts again, now that the person can pay with another wallet."""
 
@@ -162,7 +183,7 @@ async def redraw_open_checkouts(deps: Deps, session_id: str) -> None:
             await draw_checkout(deps, tx, scene, checkout)
 
     for checkout_id in await deps.store.read(lambda tx: open_checkouts(tx, session_id)):
-        await deps.store.write(lambda tx, checkout_id=checkout_id: redraw(tx, checkout_id))
+        await deps.store.write(partial(redraw, checkout_id=checkout_id))
 
 
 def change(tx: Tx, link: WalletLink) -> None:

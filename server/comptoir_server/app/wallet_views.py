@@ -4,35 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from comptoir_server.domain.wallets import LINK_TRIES, Wallet, WalletLink
+from comptoir_server.domain.wallets import Wallet, WalletLink
 
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """A wallet; `is_default` where it pays when none is named, `provider_deletion_pending` while its token still lives."""
+    """A wallet; `is_default` where it pays when none is named."""
 
     wallet: Wallet
     is_default: bool
-    provider_deletion_pending: bool
 
 
 @dataclass(frozen=True, slots=True)
 class WalletLinkView:
-    """A link; `link_url` only in the answer that made it, `tries_left` while codes may be tried."""
+    """A link; `link_url` only in the answer that made it."""
 
     wallet_link: WalletLink
     link_url: str
-    tries_left: int
 
 
 def wallet_view(wallet: Wallet, default_wallet_id: str) -> WalletView:
     """The wallet as its person sees it; `default_wallet_id` is theirs."""
-    return WalletView(bare_wallet(wallet), wallet.id == default_wallet_id, wallet.revoke_time > 0)
+    return WalletView(bare_wallet(wallet), wallet.id == default_wallet_id)
 
 
 def link_view(link: WalletLink, link_url: str = "") -> WalletLinkView:
     """The link as its person sees it."""
-    return WalletLinkView(bare_link(link), link_url, LINK_TRIES - link.tries)
+    return WalletLinkView(bare_link(link), link_url)
 
 
 def bare_wallet(wallet: Wallet) -> Wallet:

@@ -38,7 +38,6 @@ __all__ = [
     "start_wallet_link",
     "unlink_wallet",
     "update_market",
-    "wallet_revoked",
 ]
 
 
@@ -143,24 +142,6 @@ async def unlink_wallet(deps: Deps, call: CallContext, *, wallet_id: str) -> Ans
 
     answer = await once(deps, call, work)
     return {"wallet": await _view(deps, answer["wallet"])}
-
-
-async def wallet_revoked(tx: Tx, provider: str, token_hash: str) -> bool:
-    """The payer took our permission back at the provider: the wallet needs to be linked again.
-
-    `token_hash` is the vault's hash "provider token". Answers whether there is such a wallet.
-    """
-    found = await tx.load(WALLETS.list_by("by_token", token_hash))
-    wallets = await tx.load_all(WALLETS.lock(wallet.id) for wallet in found if wallet.provider == provider)
-    for wallet in wallets:
-        if wallet is None:
-            continue
-        state = move("wallet", WALLET_TRANSITIONS, wallet.state, WalletCommand.INVALIDATE)
-        if state != wallet.state:
-            wallet = replace(wallet, state=state)
-            tx.put(wallet)
-            tell(tx, "wallet", bare_wallet(wallet))
-    return bool(wallets)
 
 
 async def _newest_active(tx: Tx, user: User, but: Wallet) -> str:

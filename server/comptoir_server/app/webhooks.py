@@ -9,7 +9,7 @@ from comptoir_server.app.evidence import Case, Evidence
 from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind
 from comptoir_server.app.refunding import record_foreign
 from comptoir_server.app.resuming import resume
-from comptoir_server.app.settlement import settle
+from comptoir_server.app.settlement import WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
 from comptoir_server.domain import snapshots
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
@@ -127,7 +127,7 @@ async def _evidence(
         return True
     if operation.kind == OperationKind.AUTHORIZE and outcome.kind == OutcomeKind.CAPTURED:
         return True
-    evidence = Evidence(outcome, f"webhook:{notice.event_id}", tx.now)
+    evidence = Evidence(outcome, f"{WEBHOOK}{notice.event_id}", tx.now)
     await settle(deps, tx, operation.id, payment.id, evidence)
     return True
 
@@ -144,7 +144,7 @@ async def _made_elsewhere(deps: Deps, tx: Tx, payment: Payment, notice: Notice, 
     operations = await tx.load(OPERATIONS.list_by("by_object", payment.id))
     if capture is None or not operations or outcome.amount > min(capture.refundable, payment.refundable):
         return False
-    case = Case(deps, tx, operations[-1], payment, Evidence(outcome, f"webhook:{notice.event_id}", tx.now))
+    case = Case(deps, tx, operations[-1], payment, Evidence(outcome, f"{WEBHOOK}{notice.event_id}", tx.now))
     await record_foreign(
         case, capture, outcome.amount, notice.reference, f"provider/{notice.reference}", "Given back at the provider."
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
-from comptoir_server.store.image import Image
+from comptoir_server.store.image import Images
 from comptoir_server.store.ownership import Ownership, Slot
 from comptoir_server.store.relation import Index, Key, Load, Relation
 from comptoir_server.store.round import Round, Snapshot
@@ -41,7 +41,7 @@ class Batch:
         later: Lock = Lock.SKIP,
         writable: bool = True,
     ) -> None:
-        self.images: dict[Relation[Any], Image] = {}
+        self.images = Images()
         self.answers: list[Answer] = []
         """In the order in which the works ended."""
         self.moved: list[Job] = []
@@ -56,14 +56,7 @@ class Batch:
         self._ownership = Ownership()
         self._ready: deque[tuple[Work, Any]] = deque()
         self._live: dict[Work, None] = {}
-        self._round = Round(session, self.image_of, Snapshot())
-
-    def image_of(self, relation: Relation[Any]) -> Image:
-        """What this batch knows of `relation`."""
-        image = self.images.get(relation)
-        if image is None:
-            image = self.images[relation] = Image(relation)
-        return image
+        self._round = Round(session, self.images, Snapshot())
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Runs the works of `jobs` to their ends, or moves them; writes nothing. Raises what the database raises."""
@@ -90,7 +83,7 @@ class Batch:
     def _run_round(self) -> None:
         current = self._round
         snapshot = current.snapshot if self._session.exclusive else Snapshot()
-        self._round = Round(self._session, self.image_of, snapshot)
+        self._round = Round(self._session, self.images, snapshot)
         held_elsewhere = current.run(self._lock)
         if current.locks_rows:
             self._lock = self._later
@@ -190,7 +183,7 @@ class Batch:
 
     def _current(self, work: Work, relation: Relation[Any], key: Key) -> Any:
         """The newest version of a row: put by this work, staged by an earlier one, locked, read unlocked."""
-        image = self.image_of(relation)
+        image = self.images[relation]
         for rows in (work.tx.puts.get(relation, NOTHING), image.staged, image.locked):
             if key in rows:
                 return rows[key]
@@ -199,7 +192,7 @@ class Batch:
     def _find(self, work: Work, load: Load[Any]) -> Key | None:
         """The primary key of the row that has a unique key now, or None."""
         relation, index = load.relation, load.index
-        staged = self.image_of(relation).staged_under(index, load.key)
+        staged = self.images[relation].staged_under(index, load.key)
         found = work.snapshot.found.get((relation, index.name, load.key))
         for key in (*work.tx.puts.get(relation, NOTHING), staged, found):
             if key is not None and _is_under(self._current(work, relation, key), index, load.key):
@@ -209,7 +202,7 @@ class Batch:
     def _list(self, work: Work, load: Load[Any]) -> tuple[Any, ...]:
         """The rows under a parent key: those of the database, and those that were put or staged since."""
         relation, index = load.relation, load.index
-        image = self.image_of(relation)
+        image = self.images[relation]
         own = work.tx.puts.get(relation, NOTHING)
         rows = {relation.key_of(record): record for record in work.snapshot.lists[relation, index.name, load.key]}
         if own or image.staged or image.locked:
@@ -228,16 +221,17 @@ class Batch:
                 self._move(work)
                 return
         for relation, rows in puts.items():
-            self.image_of(relation).stage(rows)
+            self.images[relation].stage(rows)
         self.wakes |= work.tx.wakes
         self._end(work, succeeded=True, value=value)
 
     def _is_taken(self, work: Work, relation: Relation[Any], rows: dict[Key, Any]) -> bool:
         """Whether another work of the batch has added one of these rows before, or owns one of their keys."""
-        image, held = self.image_of(relation), work.tx.held
-        for key in rows:
-            if (key in image.staged or image.locked.get(key) is not None) and (relation, key) not in held:
-                return True
+        image, held = self.images[relation], work.tx.held
+        if image.locked or not image.staged.keys().isdisjoint(rows):
+            for key in rows:
+                if (key in image.staged or image.locked.get(key) is not None) and (relation, key) not in held:
+                    return True
         if relation not in self._ownership.relations:
             return False
         return any(

@@ -9,10 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from comptoir_server.store.schema import Id, strict_table
+from comptoir_server.store.schema import Id, declare_internal_tables, strict_table
 
 metadata = sa.MetaData()
 """All tables."""
+
+declare_internal_tables(metadata)
 
 _TYPES: dict[Any, type[sa.types.TypeEngine[Any]]] = {int: sa.BigInteger, bool: sa.Boolean, bytes: sa.LargeBinary}
 

@@ -111,26 +111,23 @@ class Database:
         What the work raises is raised here, and then it has written nothing. Also raises IntegrityError, and
         StorageUnavailable. A caller that is cancelled stops waiting; its work is run and committed all the same.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
-        job = self._job(work, future)
+        job = self._job(work)
         if not self._inline:
             self._writer.submit(job)
         else:
             self._waiting.append(job)
             if len(self._waiting) == 1:
                 self._loop.call_soon(self._run_inline)
-        return await future
+        return cast(T, await job.future)
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Runs a work that only reads; all it reads is of one committed state, not older than the call."""
-        if not self._threaded_reads:
-            [(_, succeeded, value)] = self._reader.read([self._job(work, None)])
-            if succeeded:
-                return cast(T, value)
-            raise value
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._reader.submit(self._job(work, future))
-        return await future
+        job = self._job(work)
+        if self._threaded_reads:
+            self._reader.submit(job)
+        else:
+            self._answer(self._reader.read([job]), set())
+        return cast(T, await job.future)
 
     def subscribe(self, listener: Callable[[set[str]], None]) -> None:
         """Calls `listener` in the loop with the keys given to `Tx.after_commit`, by this and by other processes.
@@ -146,10 +143,10 @@ class Database:
         if not self._inline:
             session.close()
 
-    def _job(self, work: Callable[[Tx], Awaitable[Any]], future: asyncio.Future[Any] | None) -> Job:
+    def _job(self, work: Callable[[Tx], Awaitable[Any]]) -> Job:
         if not self._is_open:
             raise StorageUnavailable("the database is closed; nothing was read or written")
-        return Job(work, future, Draws(self._runtime))
+        return Job(work, self._loop.create_future(), Draws(self._runtime))
 
     def _run_inline(self) -> None:
         """Runs what waits; what must wait longer goes first next time."""
@@ -191,8 +188,7 @@ class Database:
 
     def _answer(self, answers: Sequence[Answer], wakes: set[str]) -> None:
         for job, succeeded, value in answers:
-            if job.future is not None:
-                _set(job.future, succeeded, value)
+            _set(job.future, succeeded, value)
         self._wake(wakes)
 
     def _wake(self, wakes: set[str]) -> None:

@@ -27,10 +27,13 @@ class Image:
 
     def stage(self, rows: dict[Key, Any]) -> None:
         """Takes rows that a work has put."""
-        for key in rows:
-            if key not in self.staged:
-                kind = self.inserted if self.locked.get(key) is None else self.updated
-                kind[key] = None
+        if self.locked:
+            for key in rows:
+                if key not in self.staged:
+                    kind = self.inserted if self.locked.get(key) is None else self.updated
+                    kind[key] = None
+        else:
+            self.inserted.update(dict.fromkeys(rows))
         self.staged.update(rows)
         for index in self.relation.unique.values():
             for key, record in rows.items():
@@ -46,3 +49,11 @@ class Image:
     def staged_among(self, index: Index, value: Key) -> dict[Key, None]:
         """The primary keys of all rows that were ever staged under a parent key."""
         return self._by_parent.get((index.name, value), {})
+
+
+class Images(dict[Relation[Any], Image]):
+    """The image of each relation that a batch has to do with, made when it is first asked for."""
+
+    def __missing__(self, relation: Relation[Any]) -> Image:
+        image = self[relation] = Image(relation)
+        return image

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from comptoir_server.store.image import Image
+from comptoir_server.store.image import Images
 from comptoir_server.store.relation import Index, Key, Load, Relation
 from comptoir_server.store.session import Lock, Session
 from comptoir_server.store.tx import Place
@@ -34,11 +33,11 @@ class Round:
     batch; else each round reads into its own.
     """
 
-    def __init__(self, session: Session, image_of: Callable[[Relation[Any]], Image], snapshot: Snapshot) -> None:
+    def __init__(self, session: Session, images: Images, snapshot: Snapshot) -> None:
         self.members: list[Work] = []
         self.snapshot = snapshot
         self._session = session
-        self._image_of = image_of
+        self._images = images
         self._locks: dict[Relation[Any], set[Key]] = {}
         self._reads: dict[Relation[Any], set[Key]] = {}
         self._lookups: dict[tuple[Relation[Any], str], set[Key]] = {}
@@ -59,7 +58,7 @@ class Round:
         return self._want_lookup(load)
 
     def _want_row(self, relation: Relation[Any], key: Key, *, locked: bool) -> bool:
-        image = self._image_of(relation)
+        image = self._images[relation]
         if key in image.locked or key in image.staged:
             return False
         if self._session.exclusive and (relation, key) in self.snapshot.rows:
@@ -71,7 +70,7 @@ class Round:
 
     def _want_lookup(self, load: Load[Any]) -> bool:
         under = (load.relation, load.index.name, load.key)
-        image = self._image_of(load.relation)
+        image = self._images[load.relation]
         key = image.staged_under(load.index, load.key)
         if key is not None and load.index.value_of(image.staged[key]) == load.key:
             return False
@@ -106,7 +105,7 @@ class Round:
             self._read_lists(relation, relation.parents[name], sorted(keys))
         if self._session.exclusive:
             for relation, keys in self._locks.items():
-                locked = self._image_of(relation).locked
+                locked = self._images[relation].locked
                 for key in sorted(keys):
                     locked[key] = self.snapshot.rows[relation, key]
         return held_elsewhere
@@ -128,7 +127,7 @@ class Round:
                 self._want_row(under[0], key, locked=True)
 
     def _lock_rows(self, relation: Relation[Any], keys: list[Key], lock: Lock) -> set[Place]:
-        locked = self._image_of(relation).locked
+        locked = self._images[relation].locked
         key_of = relation.key_of
         for record in self._session.select(relation, relation.primary, keys, lock):
             locked[key_of(record)] = record

@@ -47,12 +47,12 @@ class Request(Suspension[Any]):
         self.single = single
 
 
-class Query(Suspension[list[Row[Any]]]):
+class Query(Suspension[list[Row[*tuple[Any, ...]]]]):
     """A SELECT that a reading work waits for."""
 
     __slots__ = ("statement",)
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
         self.statement = statement
 
 
@@ -184,7 +184,7 @@ class Tx:
         parts = tuple(number if column in numbered else getattr(record, column) for column in columns)
         return parts if len(parts) > 1 else parts[0]
 
-    def query(self, statement: Select[Any]) -> Awaitable[list[Row[Any]]]:
+    def query(self, statement: Select[*tuple[Any, ...]]) -> Awaitable[list[Row[*tuple[Any, ...]]]]:
         """The rows of a Core SELECT; only in `Database.read`, for lists and checks.
 
         A writing work cannot use it: a query does not see what earlier works of the same batch have staged.

@@ -20,7 +20,7 @@ class Job:
 
     __slots__ = ("draws", "future", "moves", "wanted", "work")
 
-    def __init__(self, work: Callable[[Tx], Awaitable[Any]], future: Future[Any] | None, draws: Draws) -> None:
+    def __init__(self, work: Callable[[Tx], Awaitable[Any]], future: Future[Any], draws: Draws) -> None:
         self.work = work
         self.future = future
         self.draws = draws

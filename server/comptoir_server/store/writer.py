@@ -110,7 +110,7 @@ class Writer:
         moved = self._settle(jobs) if jobs else []
         for job in [job for job in moved if job.moves >= MOVES_MAX]:
             moved.remove(job)
-            self._settle([job], alone=True)
+            moved += self._settle([job], alone=True)
         return moved
 
     def close(self) -> None:

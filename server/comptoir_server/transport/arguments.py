@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 
 from comptoir_server.domain.errors import invalid_field
-from comptoir_server.transport.policy import ContractError, Method
+from comptoir_server.transport.policy import ContractError, Method, message_type
 
 Get = Callable[[Any], Any]
 """From the message that holds a field to the field's value in our words."""
@@ -44,7 +44,7 @@ class _Wrong(Exception):
 
 def compile_arguments(method: Method, function: Callable[..., Any]) -> Callable[[Message], dict[str, Any]]:
     """What turns a request of `method` into the keyword arguments of `function`. Raises ContractError."""
-    names = [field.name for field in method.request.DESCRIPTOR.fields if field.name != "request_id"]
+    names = [field.name for field in method.request_type.fields if field.name != "request_id"]
     where = f"{function.__module__}.{function.__qualname__}"
     parameters = list(inspect.signature(function).parameters.values())
     keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -56,7 +56,7 @@ def compile_arguments(method: Method, function: Callable[..., Any]) -> Callable[
             f"{sorted(keywords - set(names))}. Its keyword arguments are the request's fields without request_id."
         )
     hints = typing.get_type_hints(function)
-    fields = method.request.DESCRIPTOR.fields_by_name
+    fields = method.request_type.fields_by_name
     getters = [(name, _getter(fields[name], hints[name], f"{where}({name})")) for name in names]
 
     def arguments(request: Message) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def compile_requests(method: Method, function: Callable[..., Any]) -> Callable[[
     hint = typing.get_type_hints(function).get("requests")
     if names != ["deps", "call", "requests"] or typing.get_origin(hint) is not AsyncIterator:
         raise ContractError(f"{where} must take `deps`, `call` and `requests`, an AsyncIterator of {method.path}'s.")
-    build = _builder(method.request.DESCRIPTOR, typing.get_args(hint)[0], where)
+    build = _builder(method.request_type, typing.get_args(hint)[0], where)
 
     def convert(request: Message) -> Any:
         try:
@@ -122,23 +122,23 @@ def _tuple(field: FieldDescriptor, hint: Any, where: str) -> Get:
 
     def convert(message: Message) -> Any:
         values: list[Any] = []
-        try:
-            for value in getattr(message, name):
+        for place, value in enumerate(getattr(message, name)):
+            try:
                 values.append(build(value))
-        except _Wrong as wrong:
-            raise _Wrong(f"{name}[{len(values)}].{wrong.path}", wrong.description) from None
+            except _Wrong as wrong:
+                raise _Wrong(f"{name}[{place}].{wrong.path}", wrong.description) from None
         return tuple(values)
 
     return convert
 
 
 def _submessage(field: FieldDescriptor, hint: Any, where: str) -> Get:
-    name = field.name
-    if field.message_type.full_name == "google.protobuf.Timestamp":
+    name, descriptor = field.name, message_type(field)
+    if descriptor.full_name == "google.protobuf.Timestamp":
         _require(hint is int, where, "int (microseconds)", hint)
         return lambda message: _microseconds(getattr(message, name))
     inside, optional = _without_none(hint)
-    build = _builder(field.message_type, inside, where)
+    build = _builder(descriptor, inside, where)
     default = _default(inside)
 
     def convert(message: Message) -> Any:
@@ -164,9 +164,10 @@ def _default(hint: Any) -> Callable[[], Any] | None:
     """A dataclass all of whose fields have defaults stands for the absent message."""
     if not dataclasses.is_dataclass(hint):
         return None
-    missing = dataclasses.MISSING
-    has = all(field.default is not missing or field.default_factory is not missing for field in dataclasses.fields(hint))
-    return typing.cast(Callable[[], Any], hint) if has else None
+    parameters = inspect.signature(typing.cast(type, hint)).parameters.values()
+    if any(parameter.default is inspect.Parameter.empty for parameter in parameters):
+        return None
+    return typing.cast(Callable[[], Any], hint)
 
 
 def _builder(descriptor: Descriptor, hint: Any, where: str) -> Get:
@@ -189,7 +190,7 @@ def _choice(descriptor: Descriptor, kinds: tuple[Any, ...], where: str) -> Get:
     """A oneof of messages, each of which is a dataclass of the same name."""
     oneof = descriptor.oneofs[0]
     by_name = {kind.__name__: kind for kind in kinds}
-    fields = {field.message_type.name: field for field in oneof.fields}
+    fields = {message_type(field).name: field for field in oneof.fields}
     if set(by_name) != set(fields) or len(fields) != len(descriptor.fields):
         raise ContractError(f"{where}: {descriptor.full_name} may hold {sorted(fields)}, not {sorted(by_name)}.")
     getters = {field.name: _submessage(field, by_name[name], where) for name, field in fields.items()}

@@ -114,9 +114,7 @@ def _message(descriptor: Descriptor, above: tuple[str, ...]) -> Check:
         test = _field(field, rule, above)
         if test is not None:
             tests[field.number] = (field.name, test)
-    choices = tuple(
-        (oneof.name, frozenset(field.number for field in oneof.fields)) for oneof in descriptor.oneofs
-    )
+    choices = tuple((oneof.name, frozenset(field.number for field in oneof.fields)) for oneof in descriptor.oneofs)
 
     def check(message: Message) -> Problems:
         problems: list[Problem] = []

@@ -70,12 +70,15 @@ class ContractError(Exception):
 class Method:
     """One method of the contract and what is enforced before it runs.
 
-    `name` is unique over all services: request ids are counted under it. `reads` is true where it changes nothing.
+    `name` is unique over all services: request ids are counted under it. `reads` is true where it changes nothing,
+    `takes_request_id` where requests carry the caller's id of their intent.
     """
 
     path: str
     name: str
     service: str
+    request_type: Descriptor
+    response_type: Descriptor
     request: type[Message]
     response: type[Message]
     takes_stream: bool
@@ -86,11 +89,7 @@ class Method:
     repeatable: bool
     test_only: bool
     reads: bool
-
-    @property
-    def takes_request_id(self) -> bool:
-        """Whether requests carry the caller's id of their intent."""
-        return "request_id" in self.request.DESCRIPTOR.fields_by_name
+    takes_request_id: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +139,15 @@ def _method(descriptor: MethodDescriptor) -> Method:
     policy = options.Extensions[options_pb2.method]
     if not policy.callers:
         raise ContractError(f"{path} may be called by nobody: name its callers in `option (comptoir.v1.method)`.")
-    callers = frozenset(
-        Caller(options_pb2.Caller.Name(number).removeprefix("CALLER_")) for number in policy.callers
-    )
+    callers = frozenset(Caller(options_pb2.Caller.Name(number).removeprefix("CALLER_")) for number in policy.callers)
     if Caller.PARTNER in callers and not policy.scope:
         raise ContractError(f"{path} is open to partners without a scope: name one in `option (comptoir.v1.method)`.")
     method = Method(
         path=path,
         name=descriptor.name,
         service=descriptor.containing_service.name,
+        request_type=descriptor.input_type,
+        response_type=descriptor.output_type,
         request=message_factory.GetMessageClass(descriptor.input_type),
         response=message_factory.GetMessageClass(descriptor.output_type),
         takes_stream=descriptor.client_streaming,
@@ -159,6 +158,7 @@ def _method(descriptor: MethodDescriptor) -> Method:
         repeatable=policy.repeatable,
         test_only=policy.test_only,
         reads=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        takes_request_id="request_id" in descriptor.input_type.fields_by_name,
     )
     if not method.repeatable and not method.takes_request_id:
         raise ContractError(f"{path} is not repeatable: give its request a `request_id`, or say `repeatable: true`.")
@@ -189,6 +189,12 @@ def field_rule(field: FieldDescriptor) -> FieldRule:
         max_items=policy.max_items or MAX_ITEMS,
         secret=policy.secret,
     )
+
+
+def message_type(field: FieldDescriptor) -> Descriptor:
+    """The message that a field holds; only for fields that hold one."""
+    assert field.message_type is not None
+    return field.message_type
 
 
 def reachable(*roots: Descriptor) -> Iterator[Descriptor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from comptoir_server.app import checkouts, operations, wallet_links, webhooks
+from comptoir_server.app import checkouts, operations, provider_tokens, wallet_links, webhooks
 from comptoir_server.app.deps import Deps
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.reads import due
@@ -57,7 +57,7 @@ ROUNDS: tuple[Round, ...] = (
     Round("resolve operations", resolve_operations, 0.5),
     Round("expire checkouts", expire_checkouts, 1.0),
     Round("expire wallet links", wallet_links.expire_wallet_links, 5.0),
-    Round("revoke provider tokens", wallet_links.revoke_tokens, 5.0),
+    Round("revoke provider tokens", provider_tokens.revoke_tokens, 5.0),
     Round("process deliveries", process_deliveries, 2.0),
 )
 """Every job of the workers."""

@@ -33,9 +33,9 @@ def control(state: State, method: str, path: str, body: Json, now: int) -> Answe
     """One call of a control: 200 with JSON, or 400, 404 with `{"error": ...}`."""
     if (method, path) == ("GET", f"{PREFIX}ca.pem"):
         return Answer(200, {"content-type": "application/x-pem-file"}, state.webhooks.signer.root_pem)
-    work = _CONTROLS.get((method, path.removeprefix(PREFIX)))
+    work = CONTROLS.get((method, path.removeprefix(PREFIX)))
     if work is None:
-        known = ", ".join(f"{verb} {PREFIX}{name}" for verb, name in _CONTROLS)
+        known = ", ".join(f"{verb} {PREFIX}{name}" for verb, name in CONTROLS)
         return json_answer(404, {"error": f"There is no such control. There are: {known}."})
     try:
         return json_answer(200, work(state, body, now))
@@ -176,7 +176,7 @@ def _capture_named(state: State, body: Json) -> Capture:
     return capture
 
 
-_CONTROLS: dict[tuple[str, str], Callable[[State, Any, int], Json]] = {
+CONTROLS: dict[tuple[str, str], Callable[[State, Any, int], Json]] = {
     ("GET", "accounts"): _accounts,
     ("POST", "approve"): _approve,
     ("GET", "books"): _books,

@@ -1,0 +1,112 @@
+"""The only place that builds and wires: from a configuration to a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from comptoir_server.app.deps import Deps, Settings
+from comptoir_server.app.ports import Provider
+from comptoir_server.app.settled import Settled
+from comptoir_server.config import Config, ConfigurationError, master_key, split_address
+from comptoir_server.providers.paypal import PaypalConfig, PaypalProvider, require_addresses
+from comptoir_server.runtime import Runtime, arm_faults_from_file
+from comptoir_server.store.database import Database, open_database
+from comptoir_server.store.migrate import migrate, require_current
+from comptoir_server.store.tables import RELATIONS
+from comptoir_server.transport.http import create_http
+from comptoir_server.transport.server import GrpcServer
+from comptoir_server.vault import KEY_BYTES, Vault
+from comptoir_server.workers import rounds
+
+log = structlog.get_logger()
+
+
+def providers(config: Config, runtime: Runtime) -> dict[str, Provider]:
+    """The connectors, by name. Raises ConfigurationError for an address that the mode does not allow."""
+    roots = Path(config.paypal_trust_roots).read_bytes() if config.paypal_trust_roots else None
+    paypal = PaypalConfig(
+        base_url=config.paypal_url,
+        client_id=config.paypal_client_id,
+        client_secret=config.paypal_client_secret,
+        webhook_id=config.paypal_webhook_id,
+        trust_roots_pem=roots,
+        call_limit_seconds=config.provider_limit_seconds,
+        settle_seconds=config.provider_settle_seconds,
+    )
+    try:
+        require_addresses(paypal, config.mode)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    return {"paypal": PaypalProvider(paypal, runtime)}
+
+
+@asynccontextmanager
+async def open_deps(config: Config, runtime: Runtime, connectors: Mapping[str, Provider]) -> AsyncIterator[Deps]:
+    """The server's parts on its database, which is migrated first where it is an embedded file.
+
+    Raises ConfigurationError, StorageUnavailable.
+    """
+    key = master_key(config, runtime.random_bytes(KEY_BYTES))
+    if config.sqlite_path is not None:
+        await asyncio.to_thread(migrate, config.database, config.mode)
+    await asyncio.to_thread(require_current, config.database, config.mode)
+    database: Database = open_database(config.database, RELATIONS, runtime)
+    await database.open()
+    settled = Settled(runtime)
+    database.subscribe(settled.wake)
+    settings = Settings(config.mode, config.page_url, runtime.new_id("srv"))
+    try:
+        yield Deps(runtime, database, Vault(key, runtime), connectors, settled, settings)
+    finally:
+        await database.close()
+
+
+async def serve(config: Config, ready: Callable[[], None]) -> None:
+    """Runs the server until SIGTERM or SIGINT, then drains: running calls end, nothing that moves money is cut off."""
+    runtime = Runtime()
+    if config.fault_file:
+        arm_faults_from_file(Path(config.fault_file))
+    connectors = providers(config, runtime)
+    async with open_deps(config, runtime, connectors) as deps:
+        grpc_server = GrpcServer(deps, config)
+        pages = _http_server(deps, config)
+        await grpc_server.start()
+        page_task = asyncio.create_task(pages.serve(), name="http")
+        await rounds.run(deps)
+        log.info("serving", address=config.listen, mode=config.mode)
+        ready()
+        await _stopped()
+        log.info("draining")
+        await grpc_server.stop(config.drain_seconds)
+        pages.should_exit = True
+        await page_task
+        await runtime.drain(config.drain_seconds)
+    for connector in connectors.values():
+        await connector.close()
+    log.info("stopped")
+
+
+def _http_server(deps: Deps, config: Config) -> uvicorn.Server:
+    host, port = split_address("--http", config.http)
+    settings = uvicorn.Config(
+        create_http(deps), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+    )
+    server = uvicorn.Server(settings)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    return server
+
+
+async def _stopped() -> None:
+    """Returns when the process is asked to end."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
