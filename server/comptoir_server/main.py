@@ -20,8 +20,9 @@ from comptoir_server.runtime import Runtime, arm_faults_from_file
 from comptoir_server.store.database import Database, open_database
 from comptoir_server.store.migrate import migrate, require_current
 from comptoir_server.store.tables import RELATIONS
+from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.http import create_http
-from comptoir_server.transport.server import GrpcServer
+from comptoir_server.transport.server import ListenError, Server, Tls
 from comptoir_server.vault import KEY_BYTES, Vault
 from comptoir_server.workers import rounds
 
@@ -75,22 +76,31 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
         arm_faults_from_file(Path(config.fault_file))
     connectors = providers(config, runtime)
     async with open_deps(config, runtime, connectors) as deps:
-        grpc_server = GrpcServer(deps, config)
+        door = Server(Boundary(deps), reflect=config.mode == "test")
         pages = _http_server(deps, config)
-        await grpc_server.start()
+        try:
+            await door.start(config.listen, _tls(config), plaintext_anywhere=config.plaintext)
+        except ListenError as error:
+            raise ConfigurationError(str(error)) from error
         page_task = asyncio.create_task(pages.serve(), name="http")
         await rounds.run(deps)
         log.info("serving", address=config.listen, mode=config.mode)
         ready()
         await _stopped()
         log.info("draining")
-        await grpc_server.stop(config.drain_seconds)
+        await door.stop(config.drain_seconds)
         pages.should_exit = True
         await page_task
         await runtime.drain(config.drain_seconds)
     for connector in connectors.values():
         await connector.close()
     log.info("stopped")
+
+
+def _tls(config: Config) -> Tls | None:
+    if not config.tls_certificate:
+        return None
+    return Tls(Path(config.tls_certificate).read_bytes(), Path(config.tls_key).read_bytes())
 
 
 def _http_server(deps: Deps, config: Config) -> uvicorn.Server:

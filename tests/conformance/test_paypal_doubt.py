@@ -183,9 +183,9 @@ async def test_too_many_requests_are_not_processed_and_may_be_made_again(world: 
 
 
 async def test_an_answer_that_never_comes_leaves_doubt(signer: Signer) -> None:
-    world = World(signer, call_limit_seconds=0.5)
-    instruction = await world.prepared(CHARGE)
-    await world.fault("orders.capture", "hung")
-    assert (await world.provider.execute(instruction)).kind is OutcomeKind.IN_DOUBT
-    assert (await world.provider.look_up(instruction)).kind is OutcomeKind.CAPTURED
-    assert await world.effects() == [("capture", 1250)]
+    async for world in open_world(signer, call_limit_seconds=0.5):
+        instruction = await world.prepared(CHARGE)
+        await world.fault("orders.capture", "hung")
+        assert (await world.provider.execute(instruction)).kind is OutcomeKind.IN_DOUBT
+        assert (await world.provider.look_up(instruction)).kind is OutcomeKind.CAPTURED
+        assert await world.effects() == [("capture", 1250)]

@@ -140,7 +140,7 @@ class World:
 
     async def everything(self) -> str:
         """All that the database holds, as text; sealed columns as their bytes."""
-        return "\n".join(repr(row) for relation in RELATIONS for row in await self.rows(relation))
+        return "\n".join([repr(row) for relation in RELATIONS for row in await self.rows(relation)])
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _nothing_there(request: httpx.Request) -> httpx.Response:
 class World:
     """A connector, the stand-in it speaks to, and what a test does to the stand-in."""
 
-    def __init__(self, signer: Signer, call_limit_seconds: float = 20.0) -> None:
+    def __init__(self, signer: Signer, call_limit_seconds: float) -> None:
         self.clock = WireRuntime(httpx.MockTransport(_nothing_there))
         self.paypal = Paypal(STANDIN, self.clock.random_bytes, signer)
         inner = httpx.ASGITransport(create_app(STANDIN, self.clock, self.paypal))
@@ -150,11 +150,11 @@ class World:
         return [await self.provider.read_webhook(item.headers, item.body) for item in transmissions]
 
 
-async def open_world(signer: Signer) -> AsyncIterator[World]:
+async def open_world(signer: Signer, call_limit_seconds: float = 20.0) -> AsyncIterator[World]:
     """A world; when the test is done, what its judge refused fails it. Skips where there are no documents."""
     if not (specs_folder() / "paypal").exists():
         pytest.skip("PayPal's documents are not here: set COMPTOIR_SPECS")
-    made = World(signer)
+    made = World(signer, call_limit_seconds)
     yield made
     await made.provider.close()
     assert made.witness.violations == []

@@ -259,6 +259,13 @@ async def test_a_certificate_is_fetched_once_without_our_access_token_and_checke
         await provider.read_webhook(signed(sent=later), BODY)
 
 
+async def test_a_certificate_in_an_answer_that_is_no_success_is_refused() -> None:
+    for status in (201, 302, 404):
+        provider, _ = receiver(lambda request, status=status: wire.streamed(status, GENUINE))  # type: ignore[misc]
+        with pytest.raises(WebhookRefused, match="no certificate at the address"):
+            await provider.read_webhook(signed(), BODY)
+
+
 async def test_a_refused_certificate_is_not_kept() -> None:
     chains = iter([FOREIGN.leaf(SIGNER), GENUINE])
     provider, _ = receiver(lambda request: wire.streamed(200, next(chains)))

@@ -6,9 +6,22 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comptoir_server.standins.paypal.amounts import PAYPAL_DECIMALS, fee_of, read_money, write_money
-from tests.support.paypal_standin import CAPTURES, HOLDS, ORDERS, Caller, issue_of, money, order_body, setup_body
+from tests.support.paypal_standin import (
+    CAPTURES,
+    HOLDS,
+    ORDERS,
+    Caller,
+    exchange_body,
+    issue_of,
+    money,
+    order_body,
+    setup_body,
+    wallet,
+)
 
 
 @pytest.fixture
@@ -54,7 +67,7 @@ def test_a_malformed_order_is_refused_with_the_field_at_fault(
     assert caller.control("books")["orders"] == []
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"text"', b"\xff"])
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"[]", b"null", b'"text"', b"\xff"])
 def test_a_body_that_is_no_object_is_refused(caller: Caller, body: bytes) -> None:
     caller.order()
     token = next(iter(caller.paypal.state.access_tokens))
@@ -225,3 +238,47 @@ def test_every_cent_survives_the_way_there_and_back() -> None:
 )
 def test_the_fee_is_2_9_per_cent_and_30_and_never_more_than_the_amount(minor_units: int, code: str, fee: int) -> None:
     assert fee_of(minor_units, code) == fee
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["EUR", "-1", "CAPTURE"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+BODIES: list[tuple[str, dict[str, Any]]] = [
+    (ORDERS, order_body(custom_id="pay_1") | wallet("token")),
+    ("/v3/vault/setup-tokens", setup_body()),
+    ("/v3/vault/payment-tokens", exchange_body("5C991763VB2781612")),
+    ("/v1/notifications/webhooks", {"url": "https://shop.example", "event_types": [{"name": "*"}]}),
+    ("/v1/notifications/verify-webhook-signature", {"webhook_event": {"id": "WH-1"}}),
+    ("/_standin/faults", {"operation": "orders.get", "kind": "hung", "times": 1, "seconds": 1}),
+    ("/_standin/webhooks", {"mode": "late", "seconds": 1}),
+    ("/_standin/approve", {"token": "5C991763VB2781612", "account": "pays"}),
+    ("/_standin/dashboard/refund", {"capture_id": "A", "amount": money("1.00")}),
+    ("/_standin/forget", {"what": "keys"}),
+]
+
+
+def places(value: Any) -> list[list[str | int]]:
+    """The way to every member of a body."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [[], *([name, *rest] for name, item in members for rest in places(item))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_nothing_that_is_sent_breaks_the_stand_in(data: st.DataObject) -> None:
+    url, original = data.draw(st.sampled_from(BODIES))
+    body = json.loads(json.dumps(original))
+    way = data.draw(st.sampled_from(places(body)))
+    target, anything = body, data.draw(ANYTHING)
+    for step in way[:-1]:
+        target = target[step]
+    if way:
+        target[way[-1]] = anything
+    caller = Caller(webhook_url="")
+
+    status, _ = caller.post(url, body if way else anything)
+
+    assert status in {200, 201, 400, 404, 422}
+    assert caller.control("books")["effects"] == []

@@ -276,6 +276,7 @@ def test_a_hold_is_renewed_once_and_after_three_days(caller: Caller) -> None:
     status, renewed = caller.post(f"{HOLDS}/{hold}/reauthorize", {"amount": money("110.00")})
 
     assert (status, renewed["status"], renewed["amount"]) == (201, "CREATED", money("110.00"))
+    assert caller.effects() == [("authorization", 10_000), ("void", 10_000), ("authorization", 11_000)]
     assert caller.get(f"{HOLDS}/{hold}")[1]["status"] == "VOIDED"
     assert issue_of(caller.post(f"{HOLDS}/{renewed['id']}/reauthorize")[1]) == "REAUTHORIZATION_NOT_SUPPORTED"
     assert caller.post(f"{HOLDS}/{renewed['id']}/capture")[0] == 201

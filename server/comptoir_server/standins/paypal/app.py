@@ -78,8 +78,6 @@ class _Endpoint:
         self._runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         request = Request(scope, receive)
         body = await request.body()
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
@@ -151,7 +149,7 @@ def create_app(config: PaypalStandinConfig, runtime: Runtime, paypal: Paypal | N
 
 
 async def serve(config: PaypalStandinConfig, runtime: Runtime) -> None:
-    """Listens until cancelled or signalled. Raises OSError when the port is taken."""
+    """Listens until cancelled or signalled. A port that is taken ends the process, with the reason on stderr."""
     settings: dict[str, Any] = {
         "host": config.host,
         "port": config.port,

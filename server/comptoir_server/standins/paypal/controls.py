@@ -13,7 +13,7 @@ from comptoir_server.standins.paypal.amounts import read_money
 from comptoir_server.standins.paypal.approval import approve, find_asked
 from comptoir_server.standins.paypal.books import Capture, Refund
 from comptoir_server.standins.paypal.errors import Refusal
-from comptoir_server.standins.paypal.faults import FaultMalformed
+from comptoir_server.standins.paypal.faults import SECONDS_MAX, FaultMalformed
 from comptoir_server.standins.paypal.payments import give_back, settle_capture
 from comptoir_server.standins.paypal.report import report
 from comptoir_server.standins.paypal.routes import OPERATION_NAMES
@@ -76,8 +76,8 @@ def _set_webhooks(state: State, body: Json, _now: int) -> Json:
     except ValueError:
         raise ControlRefused(f"mode is one of {', '.join(Mode)}.") from None
     seconds = body.get("seconds", 2)
-    if not isinstance(seconds, int | float) or seconds < 0:
-        raise ControlRefused("seconds is a number from 0.")
+    if type(seconds) not in {int, float} or not 0 <= seconds <= SECONDS_MAX:
+        raise ControlRefused(f"seconds is a number from 0 to {SECONDS_MAX}.")
     state.webhooks.mode, state.webhooks.mode_seconds = mode, float(seconds)
     state.webhooks.mode_event_type = str(body.get("event_type", EVERY_EVENT))
     state.webhooks.held_back = False

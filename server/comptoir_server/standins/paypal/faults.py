@@ -54,8 +54,21 @@ BEFORE_EFFECT = frozenset(
         FaultKind.DECLINE,
     }
 )
+SECONDS_MAX = 30 * 86_400
 EVERY = "*"
 ALWAYS = 0
+
+
+_TEXT = (str,)
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "operation": _TEXT,
+    "kind": _TEXT,
+    "times": (int,),
+    "seconds": (int, float),
+    "issue": _TEXT,
+    "request_id": _TEXT,
+    "resource_id": _TEXT,
+}
 
 
 class FaultMalformed(ValueError):
@@ -97,20 +110,19 @@ class Faults:
 
     def add(self, rule: Mapping[str, Any], operations: frozenset[str]) -> Fault:
         """Sets a rule given as JSON. Raises FaultMalformed."""
-        try:
-            fault = Fault(**{**rule, "kind": FaultKind(rule.get("kind", ""))})
-        except (TypeError, ValueError):
+        if {"operation", "kind"} - rule.keys() or any(type(rule[name]) not in _TYPES.get(name, ()) for name in rule):
             raise FaultMalformed(
-                "A fault has operation, kind, and optionally times, seconds, issue, request_id, resource_id; "
-                f"kind is one of {', '.join(FaultKind)}."
-            ) from None
-        if fault.operation not in operations | {EVERY}:
+                "A fault has the texts operation and kind, and optionally times (a whole number), seconds (a number), "
+                "issue, request_id and resource_id (texts)."
+            )
+        if rule["operation"] not in operations | {EVERY}:
             known = ", ".join(sorted(operations))
-            raise FaultMalformed(f"There is no operation {fault.operation!r}: use * or {known}.")
-        if type(rule.get("times", 1)) is not int or fault.times < 0:
-            raise FaultMalformed("times is a whole number from 0; 0 is until deleted.")
-        if type(rule.get("seconds", 0)) not in {int, float} or fault.seconds < 0:
-            raise FaultMalformed("seconds is a number from 0.")
+            raise FaultMalformed(f"There is no operation {rule['operation']!r}: use * or {known}.")
+        if rule["kind"] not in list(FaultKind):
+            raise FaultMalformed(f"kind is one of {', '.join(FaultKind)}.")
+        fault = Fault(**{**rule, "kind": FaultKind(rule["kind"])})
+        if fault.times < 0 or not 0 <= fault.seconds <= SECONDS_MAX:
+            raise FaultMalformed(f"times is from 0 (until deleted), seconds from 0 to {SECONDS_MAX}.")
         if fault.kind is FaultKind.DECLINE and not fault.issue:
             raise FaultMalformed("A decline needs an issue, such as INSTRUMENT_DECLINED.")
         self.rules.append(fault)

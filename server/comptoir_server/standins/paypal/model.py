@@ -74,7 +74,7 @@ class Paypal:
             call = replace(call, operation=operation.name, ids=ids)
         answer, fault = self._treat(call, operation, body)
         self._record(method, call, answer, fault)
-        return answer
+        return replace(answer, delay_seconds=answer.delay_seconds + self.state.config.latency_seconds)
 
     def advance(self, now: int) -> None:
         """Lets happen what was due by `now`; called before every request, and when `next_time` has come."""
@@ -82,11 +82,9 @@ class Paypal:
 
     def next_time(self) -> int | None:
         """When something happens by itself, or a webhook is due; None for never."""
-        agenda = self.state.agenda
-        times = [
-            time for time in (agenda[0][0] if agenda else None, self.state.webhooks.next_time()) if time is not None
-        ]
-        return min(times, default=None)
+        agenda, delivery_time = self.state.agenda, self.state.webhooks.next_time()
+        times = [agenda[0][0]] if agenda else []
+        return min(times if delivery_time is None else [*times, delivery_time], default=None)
 
     def _treat(self, call: Call, operation: Operation | None, body: bytes) -> tuple[Answer, Fault | None]:
         fault = self.state.faults.strike(call)
@@ -124,8 +122,7 @@ class Paypal:
         self, call: Call, operation: Operation, body: bytes, fault: Fault | None
     ) -> tuple[Answer, Json | None]:
         """Does what is asked, once; answers with what its body says."""
-        delay_seconds = self.state.config.latency_seconds
-        busy_seconds = delay_seconds + (fault.seconds if fault and fault.kind is FaultKind.LATENCY else 0)
+        late_seconds = fault.seconds if fault and fault.kind is FaultKind.LATENCY else 0.0
         try:
             access.require(self.state, call)
             _require_mock_free(call)
@@ -136,12 +133,13 @@ class Paypal:
                 again = self.state.keys.recall(call, strict=operation.needs_request_id)
             result = again or operation.run(self.state, call)
         except Refusal as refusal:
-            return replace(self._refused(refusal), delay_seconds=delay_seconds), None
+            return self._refused(refusal), None
         if again is None and operation.memory_seconds:
+            busy_seconds = self.state.config.latency_seconds + late_seconds
             self.state.keys.keep(call, result, operation.memory_seconds, busy_seconds)
         status = result.again_status if again else result.status
         view = result.view(call.wants_all)
-        return replace(self._answer(status, view), delay_seconds=delay_seconds), view
+        return self._answer(status, view), view
 
     def _answer(self, status: int, view: Json | None) -> Answer:
         debug_id = self.state.new_id(13).lower()
@@ -156,7 +154,7 @@ class Paypal:
     def _control(self, method: str, path: str, body: bytes, now: int) -> Answer:
         try:
             value = json.loads(body) if body.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             return json_answer(BAD_REQUEST, {"error": "The body is a JSON object, or nothing."})
@@ -203,7 +201,7 @@ def _read_body(operation: Operation, body: bytes) -> Json:
         return {}
     try:
         value: Any = json.loads(body) if body.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refusal(operation.malformed_issue, "/", status=BAD_REQUEST) from None
     shapes.check(operation.body, value)
     checked: Json = value
@@ -224,7 +222,7 @@ def _require_mock_free(call: Call) -> None:
     try:
         wanted = json.loads(call.headers[MOCK_HEADER])
         codes = wanted["mock_application_codes"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise Refusal("INVALID_PARAMETER_SYNTAX", "PayPal-Mock-Response") from None
     code = codes[0] if isinstance(codes, list) and codes else codes
     raise Refusal(str(code))

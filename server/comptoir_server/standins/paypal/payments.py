@@ -63,6 +63,7 @@ def reauthorize(state: State, call: Call) -> Result:
     if amount > _most(hold.minor_units, code):
         raise Refusal("TRANSACTION_REFUSED", "/amount/value")
     hold.status, hold.update_time = "VOIDED", call.now
+    state.books.note(call.now, "void", hold, call.request_id)
     renewed = add_hold(state, call, hold.order, hold.unit, amount, parent=hold)
     return Result(201, _both(lambda: state.views.authorization(renewed)), AGAIN_STATUS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from comptoir_server.standins.paypal.accounts import Account
 from comptoir_server.standins.paypal.books import PaymentToken, SetupToken
 from comptoir_server.standins.paypal.errors import BAD_REQUEST, UNPROCESSABLE, Refusal, not_found
@@ -120,6 +122,6 @@ def _customer_id(state: State, call: Call) -> str:
 
 def _number(call: Call, name: str, default: int) -> int:
     text = call.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000):
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
         raise Refusal("INVALID_PARAMETER_SYNTAX", name, text, status=BAD_REQUEST)
     return int(text)

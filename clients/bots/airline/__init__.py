@@ -1,0 +1,1 @@
+"""An airline that sells seats in a chat."""
