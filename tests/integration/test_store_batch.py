@@ -14,8 +14,19 @@ from comptoir_server.store.database import Database, IntegrityError, StorageUnav
 from comptoir_server.store.tx import Tx
 from tests.support.databases import record_calls
 from tests.support.till import (
-    ACCOUNTS, CHECKOUTS, CLAIMS, PAYMENTS, Account, Checkout, Claim, Payment, State, open_till, put, together,
-)  # fmt: skip
+    ACCOUNTS,
+    CHECKOUTS,
+    CLAIMS,
+    PAYMENTS,
+    Account,
+    Checkout,
+    Claim,
+    Payment,
+    State,
+    open_till,
+    put,
+    together,
+)
 
 
 class Refusal(Exception):

@@ -19,7 +19,6 @@ from comptoir_server.domain.money import Money
 from comptoir_server.domain.wallets import LinkState, WalletState
 from comptoir_server.runtime import MICROSECONDS, arm_faults
 from comptoir_server.store.tables import WALLET_LINKS, WALLETS
-from tests.support.databases import database_url
 from tests.support.linking import (
     MINUTE,
     Person,
@@ -31,8 +30,6 @@ from tests.support.linking import (
     press_continue,
     secret_of,
 )
-
-__all__ = ["database_url"]
 
 
 @pytest.fixture

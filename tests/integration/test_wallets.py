@@ -16,11 +16,8 @@ from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.wallets import Market, WalletState
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import MARKETS, WALLET_LINKS
-from tests.support.databases import database_url
 from tests.support.linking import MINUTE, Person, World, open_world
 from tests.support.providers import ScriptedProvider, capabilities
-
-__all__ = ["database_url"]
 
 
 @pytest.fixture

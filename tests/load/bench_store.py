@@ -2,8 +2,8 @@
 
     python tests/load/bench_store.py URL [CONCURRENCY [PAYMENTS [PROCESSES]]]
 
-Prints payments a second, CPU a payment (of the Python processes), and the sizes of the batches. A payment is: claim a
-request, lock a checkout, insert a payment and an event; then lock the checkout again, insert four postings and an event.
+Prints payments a second, CPU a payment (of the Python processes), and the mean batch. A payment is: claim a request,
+lock a checkout, insert a payment and an event; then lock the checkout again, insert four postings and an event.
 """
 
 from __future__ import annotations
@@ -21,9 +21,19 @@ from comptoir_server.runtime import Runtime
 from comptoir_server.store import writer
 from comptoir_server.store.database import Database
 from comptoir_server.store.tx import Tx
+from comptoir_server.store.work import Job
 from tests.support.till import (
-    ACCOUNTS, CHECKOUTS, CLAIMS, Account, Checkout, Claim, Event, Line, Payment, Posting, State, open_till,
-)  # fmt: skip
+    CHECKOUTS,
+    CLAIMS,
+    Checkout,
+    Claim,
+    Event,
+    Line,
+    Payment,
+    Posting,
+    State,
+    open_till,
+)
 
 LINES = (Line("Seat 12A", 1000, ("window",)), Line("Bag", 250))
 
@@ -51,7 +61,8 @@ async def pay(database: Database, name: str, log: str) -> None:
         claim, checkout = await tx.load(CLAIMS.lock(("prt", "confirm", name)), CHECKOUTS.lock(name))
         if claim is not None:
             return claim.answer
-        assert checkout is not None and checkout.state is State.OPEN
+        assert checkout is not None
+        assert checkout.state is State.OPEN
         payment = Payment(tx.new_id("pay"), name, State.PROCESSING, checkout.amount)
         tx.put(replace(checkout, state=State.PROCESSING, version=checkout.version + 1))
         tx.put(payment)
@@ -62,7 +73,8 @@ async def pay(database: Database, name: str, log: str) -> None:
 
     async def end(tx: Tx) -> None:
         checkout = await tx.load(CHECKOUTS.lock(name))
-        assert checkout is not None and checkout.state is State.PROCESSING
+        assert checkout is not None
+        assert checkout.state is State.PROCESSING
         tx.put(replace(checkout, state=State.PAID, version=checkout.version + 1))
         for line in range(4):
             tx.put(Posting(payment_id, line, f"acc_{line}", 1250 if line % 2 else -1250))
@@ -78,7 +90,7 @@ async def measure(url: str, names: Sequence[str], concurrency: int, log: str) ->
     sizes: list[int] = []
     run_batch = writer.Writer.run_batch
 
-    def counting(self: writer.Writer, jobs: list[writer.Job]) -> list[writer.Job]:
+    def counting(self: writer.Writer, jobs: list[Job]) -> list[Job]:
         sizes.append(len(jobs))
         return run_batch(self, jobs)
 
@@ -124,7 +136,7 @@ def main(url: str, concurrency: int = 64, payments: int = 8000, processes: int =
     rate = sum(result[0] for result in results)
     cpu, batch = (statistics.mean(result[i] for result in results) for i in (1, 2))
     print(
-        f"{url.split(':')[0]} concurrency={concurrency} processes={processes}: {rate:.0f} payments/s, "
+        f"{url.partition(':')[0]} concurrency={concurrency} processes={processes}: {rate:.0f} payments/s, "
         f"{cpu:.0f} us CPU a payment, batch {batch:.1f}, p99 {max(result[3] for result in results):.1f} ms"
     )
 

@@ -26,31 +26,17 @@ from comptoir_server.domain.sessions import Message, Referral, Session, SessionS
 from comptoir_server.domain.snapshots import load
 from comptoir_server.domain.users import BotUser, User, UserState
 from comptoir_server.domain.wallets import Wallet, WalletLink
-from comptoir_server.runtime import MICROSECONDS, Runtime
+from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
-from comptoir_server.store.tables import EVENTS, MESSAGES, RELATIONS, USERS, WALLET_LINKS, WALLETS, metadata
+from comptoir_server.store.tables import EVENTS, MESSAGES, RELATIONS, USERS, WALLET_LINKS, WALLETS
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport.http import create_http
 from comptoir_server.vault import Vault
 from tests.support.providers import ScriptedProvider
+from tests.support.world import MASTER_KEY, MovableRuntime
 
 PUBLIC_URL = "https://pay.example"
 MINUTE = 60
-
-
-class SteeredRuntime(Runtime):
-    """The real seams, but for a clock that tests move."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead = 0
-
-    def now(self) -> int:
-        return super().now() + self.ahead
-
-    def advance(self, seconds: int) -> None:
-        """Lets `seconds` pass."""
-        self.ahead += seconds * MICROSECONDS
 
 
 @dataclass
@@ -58,7 +44,7 @@ class World:
     """A server's parts, its provider, and everybody who talks to it."""
 
     deps: Deps
-    runtime: SteeredRuntime
+    runtime: MovableRuntime
     provider: ScriptedProvider
     app: Any
     channel: Channel
@@ -160,7 +146,7 @@ class Person:
             user_id=self.user_id,
             channel_id=self.world.channel.id,
             request_id=request_id or f"request {next(self.world.numbers)}",
-            fingerprint=content,
+            fingerprint=self.world.deps.vault.hash("request fingerprint", content),
         )
 
     async def start(self, session_id: str = "", request_id: str = "") -> tuple[str, str]:
@@ -246,7 +232,7 @@ def secret_of(link_url: str) -> str:
 @asynccontextmanager
 async def open_world(database_url: str, *providers: ScriptedProvider) -> AsyncIterator[World]:
     """A world on a new database, with PayPal open in the US as on any new database."""
-    runtime = SteeredRuntime()
+    runtime = MovableRuntime()
     store = open_database(database_url, RELATIONS, runtime)
     await store.open()
     try:
@@ -256,7 +242,7 @@ async def open_world(database_url: str, *providers: ScriptedProvider) -> AsyncIt
         deps = Deps(
             runtime=runtime,
             store=store,
-            vault=Vault(bytes(range(32)), runtime),
+            vault=Vault(MASTER_KEY, runtime),
             providers={provider.capabilities.name: provider for provider in chosen},
             settled=Settled(runtime),
             settings=Settings("test", PUBLIC_URL, "worker"),

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from comptoir_server.app.ports import Instruction, LinkedWallet, Notice, OperationKind, OutcomeKind
+from comptoir_server.app.ports import Instruction, LinkedWallet, Notice, OperationKind, OutcomeKind, Provider
 from comptoir_server.providers.paypal import PaypalConfig, PaypalProvider, require_addresses
 from comptoir_server.standins.paypal import Paypal, PaypalStandinConfig, create_app
 from comptoir_server.standins.paypal.signing import Signer
@@ -94,7 +94,7 @@ class World:
             call_limit_seconds=call_limit_seconds,
         )
         require_addresses(config, "test")
-        self.provider = PaypalProvider(config, self.runtime)
+        self.provider: Provider = PaypalProvider(config, self.runtime)
         self._controls = httpx.AsyncClient(transport=inner, base_url=STANDIN.base_url)
 
     def at(self, time: int) -> None:

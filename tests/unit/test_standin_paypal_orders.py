@@ -219,6 +219,16 @@ def test_a_hold_is_captured_in_parts_up_to_115_per_cent(caller: Caller) -> None:
     assert caller.effects() == [("authorization", 10_000), ("capture", 6_000), ("capture", 5_500)]
 
 
+def test_a_hold_captured_to_its_last_cent_is_closed(caller: Caller) -> None:
+    hold = caller.hold_of()
+
+    caller.post(f"{HOLDS}/{hold}/capture", {"amount": money("99.99")})
+    assert caller.get(f"{HOLDS}/{hold}")[1]["status"] == "PARTIALLY_CAPTURED"
+    caller.post(f"{HOLDS}/{hold}/capture", {"amount": money("0.01")})
+
+    assert caller.get(f"{HOLDS}/{hold}")[1]["status"] == "CAPTURED"
+
+
 def test_over_capture_in_dollars_is_at_most_75_more(caller: Caller) -> None:
     hold = caller.hold_of(value="1000.00", code="USD")
 
@@ -340,3 +350,25 @@ def test_the_dashboard_refunds_and_reverses_and_tells_by_webhook(caller: Caller)
     assert caller.events()[-2:] == ["PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"]
     refused = caller.post(f"{CAPTURES}/{capture}/refund")
     assert issue_of(refused[1]) == "REFUND_NOT_PERMITTED_DUE_TO_CHARGEBACK"
+
+
+@pytest.mark.parametrize("amount", [money("12.51"), money("1.00", "USD"), money("x"), {"value": "1.00"}, None, 5])
+def test_the_dashboard_gives_back_no_more_than_is_left_and_only_money(caller: Caller, amount: object) -> None:
+    capture = caller.capture_of()
+
+    status, body = caller.call("POST", "/_standin/dashboard/refund", {"capture_id": capture, "amount": amount}, key="")
+
+    assert (status, bool(body["error"])) == (400, True)
+    assert caller.effects() == [("capture", 1250)]
+
+
+def test_a_payer_withdraws_and_a_pending_capture_is_decided_by_order(caller: Caller) -> None:
+    token, capture = caller.link(), caller.capture_of("echeck")
+
+    caller.control("dashboard/revoke", {"token": token})
+    settled = caller.control("dashboard/settle", {"capture_id": capture})
+    caller.pass_time(60)
+
+    assert settled["status"] == "COMPLETED"
+    assert caller.effects() == [("capture_pending", 1250), ("capture", 1250)]
+    assert caller.events()[-2:] == ["VAULT.PAYMENT-TOKEN.DELETED", "PAYMENT.CAPTURE.COMPLETED"]

@@ -14,6 +14,7 @@ from enum import StrEnum
 from comptoir_server.app import link_secrets
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.ports import LinkedWallet, LinkRefused, LinkStart, ProviderUnavailable
+from comptoir_server.app.users import display_name
 from comptoir_server.app.wallet_links import change, end, overdue
 from comptoir_server.domain.transitions import allows, move
 from comptoir_server.domain.wallets import LINK_TRANSITIONS, LinkCommand, LinkState, WalletLink
@@ -192,7 +193,7 @@ async def _page(deps: Deps, tx: Tx, link: WalletLink, browser: str, step: Step) 
     if user is None or channel is None:
         return LinkPage(Step.ABSENT)
     try:
-        person_name = deps.vault.key(user.id, user.wrapped_key).open(user.id, user.display_name_sealed)
+        person_name = display_name(deps.vault, user)
     except Unreadable:
         return LinkPage(Step.ABSENT)
     return LinkPage(

@@ -128,6 +128,7 @@ class Writer:
                 self._deliver([(job, False, error) for job in jobs], set())
                 return []
         else:
+            fault("batch.committed")
             self._deliver(batch.answers, batch.wakes)
             self._notify(batch.wakes)
             return batch.moved
@@ -160,15 +161,14 @@ class Writer:
             written = flush(session, self._relations, batch.images)
             if written:
                 self._mark(session)
+                fault("batch.flushed")
         except BaseException as error:
             session.rollback()
             if isinstance(error, Exception):
                 self._explain(session, error)
             raise
         if written:
-            fault("batch.flushed")
             self._commit(session)
-            fault("batch.committed")
         else:
             session.rollback()
         return batch

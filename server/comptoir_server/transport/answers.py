@@ -64,10 +64,12 @@ class Answers:
         return _each(one) if field.is_repeated else one
 
     def _by_class(self, descriptor: Descriptor) -> Writer:
-        """A writer that goes by the class of the value: one that `messages` lists, or a dictionary as it stands."""
-        writers: dict[type, Writer] = {types.NoneType: _same, dict: _same}
-        for kind in self._messages.get(descriptor.name, ()):
-            writers[kind] = self._object(descriptor, kind)
+        """A writer that goes by the class of the value, one of those that `messages` lists."""
+        if descriptor.name not in self._messages:
+            raise ContractError(f"{descriptor.full_name} is made from nothing: list it in transport/views.MESSAGES.")
+        writers: dict[type, Writer] = {types.NoneType: _same}
+        for kind in self._messages[descriptor.name]:
+            writers[kind] = _same if kind is dict else self._object(descriptor, kind)
 
         def write(value: Any, currency: str) -> Any:
             writer = writers.get(type(value))

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from comptoir_server.app.call import Caller
+from comptoir_server.app.event_reading import EventView
+from comptoir_server.app.ledgers import Balance
 from comptoir_server.app.messages import MessageView
+from comptoir_server.app.partners import BotProfile
+from comptoir_server.app.users import UserView
 from comptoir_server.app.wallet_views import WalletLinkView, WalletView
+from comptoir_server.app.wallets import ProviderOffer
 from comptoir_server.domain import cards
 from comptoir_server.domain.cards import NoticeCard, WalletLinkCard
 from comptoir_server.domain.checkouts import Checkout
@@ -24,6 +29,7 @@ from comptoir_server.domain.partners import ApiKey, Bot, Channel, Partner
 from comptoir_server.domain.payments import Capture, Payment, Refund
 from comptoir_server.domain.sessions import Session
 from comptoir_server.domain.wallets import LINK_TRIES, Market, Wallet, WalletLink
+from comptoir_server.store.reads.ledgers import PostedLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +121,16 @@ HIDDEN: dict[Caller, frozenset[str]] = {
 
 MESSAGES: dict[str, tuple[type, ...]] = {
     "Money": (Money,),
+    "User": (UserView,),
     "Partner": (Partner,),
     "Channel": (Channel,),
     "Bot": (Bot,),
+    "BotProfile": (BotProfile,),
     "ApiKey": (ApiKey,),
     "Session": (Session,),
     "Message": (MessageView,),
+    "Event": (EventView,),
+    "ProviderOffer": (ProviderOffer,),
     "Market": (Market,),
     "WalletLink": (WalletLinkView, WalletLink),
     "Wallet": (WalletView, Wallet),
@@ -130,5 +140,9 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "Capture": (Capture,),
     "Refund": (Refund,),
     "Account": (Account,),
+    "Balance": (Balance,),
+    "Posting": (PostedLine,),
+    "Ping": (dict,),
+    "Acked": (dict,),
 }
-"""The objects from which each message of an answer is made."""
+"""The objects from which each message of an answer is made; a dictionary is taken as it stands."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from comptoir_server.standins.paypal import shapes
 from comptoir_server.standins.paypal.accounts import ACCOUNTS
 from comptoir_server.standins.paypal.amounts import read_money
 from comptoir_server.standins.paypal.approval import approve, find_asked
@@ -144,10 +145,9 @@ def _give_back(state: State, body: Json, now: int, *, reversal: bool) -> Json:
     if capture.status in {"PENDING", "DECLINED"} or left <= 0:
         raise ControlRefused(f"Capture {capture.id} is {capture.status}: nothing of it can be given back.")
     amount = left
-    if money := body.get("amount"):
-        if not isinstance(money, dict) or not {"currency_code", "value"} <= money.keys():
-            raise ControlRefused('amount is {"currency_code": ..., "value": ...}.')
-        amount, code = read_money(money, "/amount", without_decimals="DECIMALS_NOT_SUPPORTED")
+    if "amount" in body:
+        shapes.check(shapes.MONEY, body["amount"], "/amount")
+        amount, code = read_money(body["amount"], "/amount", without_decimals="DECIMALS_NOT_SUPPORTED")
         if amount > left or code != capture.unit.currency_code:
             raise ControlRefused(f"At most {left} minor units of {capture.unit.currency_code} are left.")
     refund = Refund(state.new_id(), capture, amount, now, now, "COMPLETED", reversal=reversal)

@@ -117,7 +117,7 @@ def _check_url(value: Any, pointer: str) -> None:
         raise Refusal("INVALID_PARAMETER_SYNTAX", pointer, value)
 
 
-_MONEY = Object(
+MONEY = Object(
     {
         "currency_code": Text(3, 3),
         "value": Text(32, pattern=r"((-?[0-9]+)|(-?([0-9]+)?[.][0-9]+))"),
@@ -125,7 +125,7 @@ _MONEY = Object(
     ("currency_code", "value"),
 )
 BREAKDOWN = ("item_total", "shipping", "handling", "tax_total", "insurance", "shipping_discount", "discount")
-_AMOUNT = Object({**_MONEY.members, "breakdown": Object(dict.fromkeys(BREAKDOWN, _MONEY))}, _MONEY.required)
+_AMOUNT = Object({**MONEY.members, "breakdown": Object(dict.fromkeys(BREAKDOWN, MONEY))}, MONEY.required)
 _TOKEN_ID = Text(255, pattern=r"[0-9a-zA-Z_-]+")
 _CONTEXT = Object(
     {
@@ -147,8 +147,8 @@ _ITEM = Object(
     {
         "name": Text(127),
         "quantity": Text(10, pattern="[1-9][0-9]{0,9}"),
-        "unit_amount": _MONEY,
-        "tax": _MONEY,
+        "unit_amount": MONEY,
+        "tax": MONEY,
         "description": Text(127, 0),
         "sku": Text(127, 0),
         "category": Text(20, among=("DIGITAL_GOODS", "PHYSICAL_GOODS", "DONATION")),
@@ -182,16 +182,16 @@ ORDER = Object(
 ORDER_PAYMENT = Object({"payment_source": _PAYMENT_SOURCE})
 CAPTURE = Object(
     {
-        "amount": _MONEY,
+        "amount": MONEY,
         "invoice_id": Text(127, 0),
         "note_to_payer": Text(255, 0),
         "final_capture": Flag(),
         "soft_descriptor": Text(22, 0),
     }
 )
-REAUTHORIZATION = Object({"amount": _MONEY})
+REAUTHORIZATION = Object({"amount": MONEY})
 VOID = Object()
-REFUND = Object({"amount": _MONEY, "custom_id": Text(127), "invoice_id": Text(127), "note_to_payer": Text(255)})
+REFUND = Object({"amount": MONEY, "custom_id": Text(127), "invoice_id": Text(127), "note_to_payer": Text(255)})
 SETUP_TOKEN = Object(
     {
         "customer": _CUSTOMER,
