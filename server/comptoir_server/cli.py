@@ -88,7 +88,7 @@ def migrate(database: Database = DEFAULTS.database, mode: Mode = DEFAULTS.mode) 
     _checked(Config(database=database))
 
     async def work() -> None:
-        await asyncio.to_thread(upgrade, database, mode)
+        upgrade(database, mode)
         _say(f"{database} is up to date ({mode} mode).\n")
 
     _run(work)
@@ -201,13 +201,8 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     from comptoir_server.store.errors import StorageUnavailable
 
     try:
-        import uvloop
-
-        runner = uvloop.run
-    except ImportError:
-        runner = asyncio.run
-    try:
-        runner(work())
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            runner.run(work())
     except (ConfigurationError, Refused) as error:
         _refuse(str(error))
     except StorageUnavailable as error:
@@ -215,6 +210,15 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         raise typer.Exit(UNAVAILABLE) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it can be had, else the standard loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def main() -> None:

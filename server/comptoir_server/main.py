@@ -56,8 +56,8 @@ async def open_deps(config: Config, runtime: Runtime, connectors: Mapping[str, P
     """
     key = master_key(config, runtime.random_bytes(KEY_BYTES))
     if config.sqlite_path is not None:
-        await asyncio.to_thread(migrate, config.database, config.mode)
-    await asyncio.to_thread(require_current, config.database, config.mode)
+        migrate(config.database, config.mode)
+    require_current(config.database, config.mode)
     database: Database = open_database(config.database, RELATIONS, runtime)
     await database.open()
     settled = Settled(runtime)
@@ -82,7 +82,7 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
             await door.start(config.listen, _tls(config), plaintext_anywhere=config.plaintext)
         except ListenError as error:
             raise ConfigurationError(str(error)) from error
-        page_task = asyncio.create_task(pages.serve(), name="http")
+        page_task = runtime.spawn(pages.serve(), "http")
         await rounds.run(deps)
         log.info("serving", address=config.listen, mode=config.mode)
         ready()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from comptoir_server.app import checkouts
 from comptoir_server.app.ports import OperationKind, OutcomeKind
 from comptoir_server.domain.checkouts import CheckoutState
 from comptoir_server.domain.errors import Reason, Refused
@@ -33,8 +34,6 @@ def charged(world: World) -> int:
 async def test_an_absent_checkout_is_refused_and_nothing_moves(world: World) -> None:
     checkout = await world.checkout()
     call = world.by_user("ConfirmCheckout")
-    from comptoir_server.app import checkouts
-
     with pytest.raises(Refused) as refusal:
         await checkouts.confirm_checkout(
             world.deps, call, checkout_id=world.runtime.new_id("chk"), version=1, wallet_id="", button_payload=""
@@ -134,7 +133,8 @@ async def test_a_lost_request_is_sent_again_under_the_same_key_while_its_person_
     await world.work(6)
 
     keys = [key for method, key in world.provider.calls if method == "execute"]
-    assert len(keys) == 2 and keys[0] == keys[1]
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
     assert (await world.now_checkout(checkout.id)).state == CheckoutState.COMPLETED
     assert charged(world) == 24_000
 

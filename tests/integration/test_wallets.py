@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,11 +12,11 @@ from comptoir_server.app.call import CallContext, Caller
 from comptoir_server.app.markets import seed_markets
 from comptoir_server.app.provider_tokens import revoke_tokens
 from comptoir_server.app.wallet_links import wallet_revoked
-from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.errors import Reason
 from comptoir_server.domain.wallets import Market, WalletState
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import MARKETS, WALLET_LINKS
-from tests.support.linking import MINUTE, Person, World, open_world
+from tests.support.linking import MINUTE, Person, World, open_world, refusal
 from tests.support.providers import ScriptedProvider, capabilities
 
 
@@ -24,12 +24,6 @@ from tests.support.providers import ScriptedProvider, capabilities
 async def world(database_url: str) -> AsyncIterator[World]:
     async with open_world(database_url, ScriptedProvider(), ScriptedProvider(capabilities("other", "Other"))) as opened:
         yield opened
-
-
-async def refusal(awaitable: Awaitable[object]) -> Refused:
-    with pytest.raises(Refused) as caught:
-        await awaitable
-    return caught.value
 
 
 def operator(world: World, request_id: str = "", content: str = "") -> CallContext:

@@ -23,8 +23,9 @@ from comptoir_server.domain.money import Money
 from comptoir_server.domain.partners import ApiKey, Bot, BotState, Channel, KeyState, Partner, PartnerState
 from comptoir_server.domain.users import User, UserState
 from comptoir_server.runtime import Runtime
+from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
-from comptoir_server.store.tables import RELATIONS, metadata
+from comptoir_server.store.tables import RELATIONS
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport import policy
 from comptoir_server.transport.binding import bind, snake
@@ -300,7 +301,7 @@ async def failure_of(call: Awaitable[Any]) -> Failed:
 
 def detail(failed: Failed, kind: type[Detail]) -> Detail:
     """The one detail of a kind in a failure's status."""
-    [packed] = [each for each in status_of(failed).details if each.Is(kind.DESCRIPTOR)]
+    [packed] = [each for each in status_of(failed).details if each.TypeName() == kind.DESCRIPTOR.full_name]
     found = kind()
     any_pb2.Any.Unpack(packed, found)
     return found

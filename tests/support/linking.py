@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
 from comptoir_server.app import wallets
@@ -20,6 +21,7 @@ from comptoir_server.app.deps import Deps, Settings
 from comptoir_server.app.markets import seed_markets
 from comptoir_server.app.settled import Settled
 from comptoir_server.domain.cards import CONTENT_KINDS, Content
+from comptoir_server.domain.errors import Refused
 from comptoir_server.domain.events import Event
 from comptoir_server.domain.partners import Bot, BotState, Channel, Partner, PartnerState
 from comptoir_server.domain.sessions import Message, Referral, Session, SessionState
@@ -209,6 +211,13 @@ async def approve(world: World, browser: httpx.AsyncClient, link_url: str) -> ht
     """Continues, approves at the provider, and comes back, all in one browser."""
     reference = await press_continue(browser, link_url)
     return await browser.get(world.provider.approve(reference))
+
+
+async def refusal(awaitable: Awaitable[object]) -> Refused:
+    """The refusal that `awaitable` ends with."""
+    with pytest.raises(Refused) as caught:
+        await awaitable
+    return caught.value
 
 
 def nonce_in(page: httpx.Response) -> str:

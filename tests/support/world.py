@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comptoir_server.app import checkouts, payments
@@ -79,16 +79,18 @@ class World:
         self, caller: Caller, method: str, request_id: str, content: dict[str, Any], seconds: float = 10.0, **who: str
     ) -> CallContext:
         self._requests += 1
-        return CallContext(
+        call = CallContext(
             caller=caller,
             method=method,
             deadline=self.runtime.monotonic() + seconds,
             request_id=request_id or f"request-{self._requests}",
             fingerprint=repr(sorted(content.items())),
-            **who,
         )
+        return replace(call, **who)  # type: ignore[arg-type]
 
-    async def checkout(self, minor_units: int = 24_000, capture_mode: CaptureMode | None = None, **fields: Any) -> Checkout:
+    async def checkout(
+        self, minor_units: int = 24_000, capture_mode: CaptureMode | None = None, **fields: Any
+    ) -> Checkout:
         """A new open checkout of one item."""
         price = Money(minor_units, "USD")
         answer = await checkouts.create_checkout(
@@ -119,12 +121,19 @@ class World:
             self.deps, call, checkout_id=checkout.id, version=version, wallet_id=wallet_id, button_payload=""
         )
 
-    async def refund(self, payment_id: str, minor_units: int | None = None, request_id: str = "", seconds: float = 10.0) -> dict[str, Any]:
+    async def refund(
+        self, payment_id: str, minor_units: int | None = None, request_id: str = "", seconds: float = 10.0
+    ) -> dict[str, Any]:
         """The partner gives money back."""
         amount = None if minor_units is None else Money(minor_units, "USD")
         call = self._call(
-            Caller.PARTNER, "CreateRefund", request_id, {"payment": payment_id, "amount": minor_units}, seconds,
-            partner_id=self.partner_id, bot_id=self.bot_id,
+            Caller.PARTNER,
+            "CreateRefund",
+            request_id,
+            {"payment": payment_id, "amount": minor_units},
+            seconds,
+            partner_id=self.partner_id,
+            bot_id=self.bot_id,
         )
         return await payments.create_refund(
             self.deps, call, payment_id=payment_id, amount=amount, capture_id="", reason="Seat 12B was not available"
@@ -171,7 +180,11 @@ async def open_world(database_url: str, provider: ScriptedProvider | None = None
     settled = Settled(runtime)
     database.subscribe(settled.wake)
     deps = Deps(
-        runtime, database, Vault(MASTER_KEY, runtime), {"paypal": double}, settled,
+        runtime,
+        database,
+        Vault(MASTER_KEY, runtime),
+        {"paypal": double},
+        settled,
         Settings("test", "http://127.0.0.1:7680", "worker"),
     )
     try:
@@ -200,17 +213,47 @@ async def _populate(deps: Deps, runtime: MovableRuntime, provider: ScriptedProvi
     wrapped = vault.new_key(user_id)
     key = vault.key(user_id, wrapped)
     user = User(
-        user_id, channel.id, vault.hash("channel user", "psid-1"), key.seal(user_id, "psid-1"), key.seal(user_id, "Ada"),
-        wrapped, "US", "en-US", "America/New_York", UserState.ACTIVE, wallet_id, now,
+        user_id,
+        channel.id,
+        vault.hash("channel user", "psid-1"),
+        key.seal(user_id, "psid-1"),
+        key.seal(user_id, "Ada"),
+        wrapped,
+        "US",
+        "en-US",
+        "America/New_York",
+        UserState.ACTIVE,
+        wallet_id,
+        now,
     )
     bot_user = BotUser(bot_user_id, bot.id, user_id, session_id, now)
     session = Session(
-        session_id, bot.id, partner.id, user_id, bot_user_id, channel.id, SessionState.OPEN, Referral(), "", 0, "en-US", now
+        session_id,
+        bot.id,
+        partner.id,
+        user_id,
+        bot_user_id,
+        channel.id,
+        SessionState.OPEN,
+        Referral(),
+        "",
+        0,
+        "en-US",
+        now,
     )
     token = provider.new_token("ada@example.com")
     wallet = Wallet(
-        wallet_id, user_id, channel.id, "paypal", "a•••@example.com", WalletState.ACTIVE,
-        vault.seal_token(wallet_id, token), vault.hash("provider token", token), 0, 0, now,
+        wallet_id,
+        user_id,
+        channel.id,
+        "paypal",
+        "a•••@example.com",
+        WalletState.ACTIVE,
+        vault.seal_token(wallet_id, token),
+        vault.hash("provider token", token),
+        0,
+        0,
+        now,
     )
     market = Market("US", "paypal", True, 0)
 

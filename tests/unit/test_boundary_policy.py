@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from comptoir.v1 import checkout_pb2, options_pb2
 from comptoir_server.app.call import Caller
-from comptoir_server.app.checkouts import Checkout
+from comptoir_server.domain.checkouts import Checkout
 from comptoir_server.domain.errors import Reason
 from comptoir_server.domain.money import Money
 from comptoir_server.transport import policy
@@ -158,10 +158,6 @@ def test_a_use_case_that_does_not_fit_its_request_is_refused_at_start(function: 
         bind("test", services)
 
 
-async def total_as_number(deps: object, call: object, **arguments: Any) -> dict[str, Any]:
-    return {}
-
-
 def test_a_use_case_that_would_lose_a_currency_is_refused_at_start() -> None:
     services = use_cases({})
     function = use_case(METHODS["CreateCheckout"], {})
@@ -181,14 +177,14 @@ class HalfACheckout:
 def test_an_object_that_cannot_fill_its_message_is_refused_at_start() -> None:
     messages = {**MESSAGES, "Checkout": (Checkout, HalfACheckout)}
 
-    with pytest.raises(ContractError, match="HalfACheckout has no session_id for Checkout.session_id: add it"):
+    with pytest.raises(ContractError, match=r"HalfACheckout has no session_id for Checkout\.session_id: add it"):
         Answers(Caller.USER, messages).compile(METHODS["GetCheckout"])
 
 
 def test_a_message_that_is_made_from_nothing_is_refused_at_start() -> None:
     messages = {name: kinds for name, kinds in MESSAGES.items() if name != "Checkout"}
 
-    with pytest.raises(ContractError, match="comptoir.v1.Checkout is made from nothing"):
+    with pytest.raises(ContractError, match=r"comptoir\.v1\.Checkout is made from nothing"):
         Answers(Caller.USER, messages).compile(METHODS["GetCheckout"])
 
 

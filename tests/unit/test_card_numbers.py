@@ -72,4 +72,7 @@ def test_every_card_number_of_a_text_is_masked() -> None:
 
 
 def test_the_thirteen_digits_of_a_ticket_with_a_right_check_digit_pass() -> None:
-    assert mask("Your e-ticket is 230 2100000009, or 2302100000009.") == "Your e-ticket is 230 2100000009, or 2302100000009."
+    assert (
+        mask("Your e-ticket is 230 2100000009, or 2302100000009.")
+        == "Your e-ticket is 230 2100000009, or 2302100000009."
+    )

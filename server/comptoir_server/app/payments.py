@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+
 from comptoir_server.app import paging
 from comptoir_server.app.access import owned
 from comptoir_server.app.call import CallContext

@@ -14,7 +14,7 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.evidence import Case, Evidence
 from comptoir_server.app.ports import OperationKind, Outcome, OutcomeKind
 from comptoir_server.domain.operations import Operation, OperationCommand, OperationState, delay_seconds
-from comptoir_server.domain.payments import Payment, PendingState
+from comptoir_server.domain.payments import PendingState
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import OPERATIONS, PAYMENTS
 from comptoir_server.store.tx import Tx

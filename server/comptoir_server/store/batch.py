@@ -87,15 +87,15 @@ class Batch:
         held_elsewhere = current.run(self._lock)
         if current.locks_rows:
             self._lock = self._later
+        if held_elsewhere:
+            for work in current.members:
+                if work in self._live and self._wants_any(work, held_elsewhere):
+                    self._move(work)
         for work in current.members:
-            work.fetching = False
-        for work in current.members:
-            if work not in self._live:
-                continue
-            if held_elsewhere and self._wants_any(work, held_elsewhere):
-                self._move(work)
-            elif work.blocked is None:
-                self._resolve(work)
+            if work in self._live:
+                work.fetching = False  # one by one: who inherits a slot on the way is resolved once, not twice
+                if work.blocked is None:
+                    self._resolve(work)
 
     def _wants_any(self, work: Work, places: set[Place]) -> bool:
         """Whether a row that somebody else holds is among the locks that `work` waits for."""

@@ -88,7 +88,7 @@ class Boundary:
             raise failures.unknown_method(path)
         started = self._deps.runtime.monotonic()
         principal: Principal | None = None
-        outcome = observe.CANCELED
+        reason = observe.CANCELED
         self._calls += 1
         try:
             if self._draining:
@@ -103,17 +103,17 @@ class Boundary:
             call = self._context(bound.method, principal, request, started + seconds - ANSWER_MARGIN_SECONDS)
             answer = await self._answer(bound, call, arguments, seconds - min(LATE_MARGIN_SECONDS, seconds / 2))
             written = bound.writers[principal.caller](answer)
-            outcome = observe.OK
+            reason = observe.OK
             return written
         except Exception as error:  # noqa: BLE001 - the one place that must let nothing pass
             failed = self._failed(bound, principal, error)
-            outcome = failed.outcome
+            reason = failed.outcome
             raise failed from None
         finally:
             self._calls -= 1
             if self._draining and not self._calls:
                 self._quiet.set()
-            observe.ended(bound.method, principal, outcome, self._deps.runtime.monotonic() - started)
+            observe.ended(bound.method, principal, reason, self._deps.runtime.monotonic() - started)
 
     async def stream(
         self, path: str, metadata: Metadata, raw: bytes | AsyncIterator[bytes], time_left: float | None
@@ -128,7 +128,7 @@ class Boundary:
         metadata = list(metadata)
         started = self._deps.runtime.monotonic()
         principal: Principal | None = None
-        outcome = observe.CANCELED
+        reason = observe.CANCELED
         try:
             if self._draining:
                 raise failures.draining()
@@ -140,17 +140,17 @@ class Boundary:
                 async with aclosing(self._followed(bound, metadata, feed)) as followed:
                     async for answer in followed:
                         yield bound.writers[principal.caller](answer)
-                outcome = observe.OK
+                reason = observe.OK
             finally:
                 self._feeds.pop(feed)
                 self._streams[call.owner] -= 1
                 await feed.close()
         except Exception as error:  # noqa: BLE001 - the one place that must let nothing pass
             failed = self._failed(bound, principal, error)
-            outcome = failed.outcome
+            reason = failed.outcome
             raise failed from None
         finally:
-            observe.ended(bound.method, principal, outcome, self._deps.runtime.monotonic() - started)
+            observe.ended(bound.method, principal, reason, self._deps.runtime.monotonic() - started)
 
     async def drain(self, seconds: float) -> int:
         """Takes nothing on any more, ends streams, gives calls `seconds` to end, and answers how many have not."""
@@ -231,6 +231,10 @@ class Boundary:
         async def run() -> None:
             try:
                 answer = await work
+            except asyncio.CancelledError:  # the server stops before the work has ended; a repetition finds what it did
+                if not future.done():
+                    future.set_exception(failures.still_running())
+                raise
             except Exception as error:  # noqa: BLE001 - handed on to whoever waits
                 if not future.done():
                     future.set_exception(error)

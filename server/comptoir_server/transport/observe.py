@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from types import TracebackType
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -30,62 +29,44 @@ CANCELED = "CANCELED"
 
 _LOUD = frozenset({Reason.INTERNAL.value, Reason.OVERLOADED.value, Reason.PROVIDER_UNAVAILABLE.value})
 
+_CAUSES_MAX = 5
 
-def ended(method: Method, principal: Principal | None, outcome: str, seconds: float) -> None:
+
+def ended(method: Method, principal: Principal | None, reason: str, seconds: float) -> None:
     """A call has ended: OK, CANCELED or with a reason. Reads that succeeded are logged at level debug."""
-    _calls(method.name, outcome).inc()
+    _calls(method.name, reason).inc()
     if not method.gives_stream:
         _seconds(method.name).observe(seconds)
-    level = logging.DEBUG if outcome == OK and method.reads else logging.WARNING if outcome in _LOUD else logging.INFO
-    if not _log.is_enabled_for(level):
-        return
-    _log.log(
-        level,
-        "call",
-        method=method.name,
-        outcome=outcome,
-        milliseconds=round(seconds * 1_000, 1),
-        **(_caller(principal) if principal is not None else {}),
-    )
+    level = logging.DEBUG if reason == OK and method.reads else logging.WARNING if reason in _LOUD else logging.INFO
+    if _log.is_enabled_for(level):
+        duration = round(seconds * 1_000, 1)
+        _log.log(level, "call", method=method.name, reason=reason, duration_ms=duration, **_caller(principal))
 
 
 def unforeseen(method: Method, principal: Principal | None, reference: str, error: BaseException) -> None:
-    """Something failed that nobody foresaw: where, and of what kind. Its text may hold anything and stays out."""
+    """Something failed that nobody foresaw: of what kind, and where. Its text may hold anything and stays out."""
     _log.error(
-        "unforeseen",
-        method=method.name,
-        reference=reference,
-        error=_kind(error),
-        frames=_frames(error.__traceback__),
-        causes=_causes(error),
-        **(_caller(principal) if principal is not None else {}),
+        "unforeseen", method=method.name, reference=reference, exception=_without_texts(error), **_caller(principal)
     )
 
 
-def _caller(principal: Principal) -> dict[str, str]:
-    ids = {
-        "caller": principal.caller.value,
-        "partner_id": principal.partner_id,
-        "bot_id": principal.bot_id,
-        "channel_id": principal.channel_id,
-        "user_id": principal.user_id,
-        "key_id": principal.key_id,
-    }
-    return {name: value for name, value in ids.items() if value}
+def _caller(principal: Principal | None) -> dict[str, str]:
+    if principal is None:
+        return {}
+    owner = principal.partner_id or "+".join(each for each in (principal.channel_id, principal.user_id) if each)
+    found = {"caller": principal.caller.value, "owner": owner, "key_id": principal.key_id}
+    return {name: value for name, value in found.items() if value}
 
 
-def _causes(error: BaseException) -> list[dict[str, object]]:
-    causes: list[dict[str, object]] = []
-    cause = error.__cause__ or error.__context__
-    while cause is not None and len(causes) < 5:
-        causes.append({"error": _kind(cause), "frames": _frames(cause.__traceback__)})
+def _without_texts(error: BaseException) -> str:
+    """The kinds of an exception and of its causes, each with its frames."""
+    lines: list[str] = []
+    cause: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if cause is None:
+            break
+        lines.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        frames = traceback.extract_tb(cause.__traceback__)
+        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         cause = cause.__cause__ or cause.__context__
-    return causes
-
-
-def _kind(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
-
-
-def _frames(trace: TracebackType | None) -> list[str]:
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+    return "\n".join(lines)

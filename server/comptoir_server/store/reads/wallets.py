@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, select
 
 from comptoir_server.domain.checkouts import CheckoutState
@@ -46,7 +48,7 @@ async def open_checkouts(tx: Tx, session_id: str) -> list[str]:
 
 
 async def _first_ids(
-    tx: Tx, relation: Relation[object], condition: ColumnElement[bool], order: ColumnElement[int], limit: int
+    tx: Tx, relation: Relation[Any], condition: ColumnElement[bool], order: ColumnElement[int], limit: int
 ) -> list[str]:
     identity = relation.table.c.id
     rows = await tx.query(select(identity).where(condition).order_by(order, identity).limit(limit))

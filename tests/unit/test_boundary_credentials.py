@@ -1,0 +1,335 @@
+"""Who calls is decided by the credential alone, from the database, on every call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from comptoir.v1 import checkout_pb2, partner_pb2, wallet_pb2
+from comptoir_server.app import credentials
+from comptoir_server.app.call import Caller
+from comptoir_server.app.credentials import Principal, admit, authenticate
+from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.partners import BotState, KeyState, PartnerState
+from comptoir_server.domain.users import UserState
+from comptoir_server.runtime import Runtime
+from comptoir_server.store.database import Database
+from comptoir_server.vault import Vault
+from tests.support.door import MASTER_KEY, World, absent_id, failure_of, metadata_of, new_user, open_world, reason_of
+
+MICROSECONDS = 1_000_000
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    opened = await open_world(tmp_path)
+    yield opened
+    await opened.deps.store.close()
+
+
+async def refusal(world: World, metadata: list[tuple[str, str | bytes]]) -> Refused:
+    """The refusal of a credential; one that is taken is a failed test."""
+    try:
+        principal = await authenticate(world.deps, metadata)
+    except Refused as refused:
+        return refused
+    raise AssertionError(f"was taken for {principal}")
+
+
+def signed(world: World, key: bytes = b"", algorithm: str = "HS256", **changes: Any) -> str:
+    """A token of the world's user with changed claims."""
+    now = world.clock.now() // MICROSECONDS
+    claims: dict[str, Any] = {
+        "aud": "comptoir",
+        "sub": world.user.id,
+        "chn": world.user.channel_id,
+        "mode": "test",
+        "iat": now,
+        "exp": now + 60,
+    }
+    claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    return jwt.encode(
+        {"alg": algorithm}, claims, OctKey.import_key(key or world.deps.vault.signing_key), algorithms=[algorithm]
+    )
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [],
+        [("authorization", "")],
+        [("authorization", "Bearer")],
+        [("authorization", "Bearer ")],
+        [("authorization", "Basic eDp5")],
+        [("authorization", "Bearer x.y")],
+        [("authorization", "Bearer a.b.c")],
+        [("authorization", "Bearer cmp_test_")],
+        [("authorization", b"\xff\xfe")],
+        [("authorization", "Bearer " + "a" * 5000)],
+        [("authorization-bin", b"Bearer x")],
+    ],
+)
+async def test_a_missing_or_malformed_credential_is_invalid(
+    world: World, metadata: list[tuple[str, str | bytes]]
+) -> None:
+    assert (await refusal(world, metadata)).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_two_credentials_are_none(world: World) -> None:
+    metadata = metadata_of(world.partner_secret) * 2
+
+    assert (await refusal(world, metadata)).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_a_mistyped_key_is_refused_without_asking_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def read(self: Database, work: object) -> None:
+        asked.append(work)
+
+    monkeypatch.setattr(Database, "read", read)
+    for place in range(len("cmp_test_"), len(world.partner_secret)):
+        letter = "a" if world.partner_secret[place] != "a" else "b"
+        mistyped = f"{world.partner_secret[:place]}{letter}{world.partner_secret[place + 1 :]}"
+        assert (await refusal(world, metadata_of(mistyped))).reason == Reason.CREDENTIAL_INVALID
+    assert asked == []
+
+
+async def test_an_unknown_key_of_the_right_shape_is_invalid(world: World) -> None:
+    unknown = credentials.new_secret(world.clock, "test")
+
+    assert (await refusal(world, metadata_of(unknown))).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_a_key_of_the_other_mode_is_invalid_even_where_it_is_stored(world: World) -> None:
+    secret = credentials.new_secret(world.clock, "live")
+    await world.new_key(world.partner.id, secret_hash=credentials.secret_hash(world.deps.vault, secret))
+
+    refused = await refusal(world, metadata_of(secret))
+
+    assert refused.reason == Reason.CREDENTIAL_INVALID
+    assert refused.message == "The credential is not valid. This is a key of live mode; the server runs in test mode."
+
+
+async def test_a_key_speaks_for_its_owner(world: World) -> None:
+    bound, key = await world.new_key(world.partner.id, bot_id=world.bot.id, scopes=("checkout.read",))
+
+    assert await authenticate(world.deps, metadata_of(bound)) == Principal(
+        Caller.PARTNER,
+        partner_id=world.partner.id,
+        bot_id=world.bot.id,
+        key_id=key.id,
+        scopes=frozenset({"checkout.read"}),
+    )
+    operator = await authenticate(world.deps, metadata_of(world.operator_secret))
+    assert (operator.caller, operator.partner_id, operator.channel_id) == (Caller.OPERATOR, "", "")
+
+
+async def test_a_revoked_key_is_invalid_from_the_next_call_on(world: World) -> None:
+    secret, key = await world.new_key(world.partner.id)
+    assert (await authenticate(world.deps, metadata_of(secret))).key_id == key.id
+
+    await world.put(replace(key, state=KeyState.REVOKED))
+
+    assert (await refusal(world, metadata_of(secret))).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_a_key_has_expired_at_its_time_and_not_before(world: World) -> None:
+    secret, _ = await world.new_key(world.partner.id, expire_time=world.clock.now() + 60 * MICROSECONDS)
+    assert (await authenticate(world.deps, metadata_of(secret))).partner_id == world.partner.id
+
+    world.clock.ahead_seconds = 61
+
+    assert (await refusal(world, metadata_of(secret))).reason == Reason.CREDENTIAL_EXPIRED
+
+
+async def test_a_suspended_partner_or_bot_is_told_so(world: World) -> None:
+    bound, _ = await world.new_key(world.partner.id, bot_id=world.bot.id)
+    await world.put(replace(world.bot, state=BotState.SUSPENDED))
+    assert (await refusal(world, metadata_of(bound))).reason == Reason.PARTNER_SUSPENDED
+    assert (await authenticate(world.deps, metadata_of(world.partner_secret))).partner_id == world.partner.id
+
+    await world.put(replace(world.partner, state=PartnerState.SUSPENDED))
+
+    assert (await refusal(world, metadata_of(world.partner_secret))).reason == Reason.PARTNER_SUSPENDED
+
+
+async def test_a_channel_speaks_for_its_own_user_only(world: World) -> None:
+    own = await authenticate(world.deps, metadata_of(world.channel_secret, world.user.id))
+    assert (own.channel_id, own.user_id, own.absent) == (world.channel.id, world.user.id, False)
+    nobody = await authenticate(world.deps, metadata_of(world.channel_secret))
+    assert (nobody.user_id, nobody.absent) == ("", False)
+
+    strange = [
+        await authenticate(world.deps, metadata_of(world.channel_secret, named))
+        for named in (world.stranger.id, absent_id("usr"), "usr_x", "' OR 1=1 --", world.bot.id)
+    ]
+
+    assert [(principal.user_id, principal.absent) for principal in strange] == [("", True)] * 5
+
+
+async def test_a_partner_cannot_name_a_user(world: World) -> None:
+    principal = await authenticate(world.deps, metadata_of(world.partner_secret, world.user.id))
+
+    assert (principal.user_id, principal.channel_id) == ("", "")
+
+
+async def test_two_named_users_are_refused(world: World) -> None:
+    metadata = [*metadata_of(world.channel_secret, world.user.id), ("comptoir-user", world.stranger.id)]
+
+    assert (await refusal(world, metadata)).reason == Reason.FIELD_INVALID
+
+
+async def test_a_suspended_user_cannot_act_through_token_or_channel(world: World) -> None:
+    token, _ = credentials.issue_token(world.deps, world.user)
+    await world.put(replace(world.user, state=UserState.SUSPENDED))
+
+    assert (await refusal(world, metadata_of(token))).reason == Reason.PARTNER_SUSPENDED
+    by_channel = await refusal(world, metadata_of(world.channel_secret, world.user.id))
+    assert by_channel.reason == Reason.PARTNER_SUSPENDED
+
+
+async def test_a_token_speaks_for_its_user_for_fifteen_minutes(world: World) -> None:
+    token, expire_time = credentials.issue_token(world.deps, world.user)
+
+    assert await authenticate(world.deps, metadata_of(token)) == Principal(
+        Caller.USER, user_id=world.user.id, channel_id=world.channel.id
+    )
+    assert 0 <= world.clock.now() + 900 * MICROSECONDS - expire_time < 2 * MICROSECONDS
+
+    world.clock.ahead_seconds = 901
+    assert (await refusal(world, metadata_of(token))).reason == Reason.CREDENTIAL_EXPIRED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": "somebody else"},
+        {"aud": None},
+        {"aud": ["comptoir"]},
+        {"mode": "live"},
+        {"mode": None},
+        {"sub": "usr_unknown"},
+        {"sub": None},
+        {"sub": 7},
+        {"chn": "chn_other"},
+        {"chn": None},
+        {"exp": None},
+        {"exp": "tomorrow"},
+        {"exp": 1e20},
+        {"key": b"another key of thirty-two bytes!"},
+        {"algorithm": "HS512"},
+    ],
+)
+async def test_a_token_that_we_would_not_have_issued_is_invalid(world: World, changes: dict[str, Any]) -> None:
+    assert (await refusal(world, metadata_of(signed(world, **changes)))).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_an_unsigned_token_is_invalid(world: World) -> None:
+    _, claims, _ = signed(world).split(".")
+
+    unsigned = f"eyJhbGciOiJub25lIn0.{claims}."
+
+    assert (await refusal(world, metadata_of(unsigned))).reason == Reason.CREDENTIAL_INVALID
+
+
+async def test_the_token_that_was_changed_nowhere_is_taken(world: World) -> None:
+    assert (await authenticate(world.deps, metadata_of(signed(world)))).user_id == world.user.id
+
+
+async def test_a_token_of_a_user_who_is_gone_is_invalid(world: World) -> None:
+    token, _ = credentials.issue_token(world.deps, new_user(world.channel.id))
+
+    assert (await refusal(world, metadata_of(token))).reason == Reason.CREDENTIAL_INVALID
+
+
+@pytest.mark.parametrize(
+    ("scopes", "scope", "taken"),
+    [
+        ({"*"}, "refund.write", True),
+        ({"refund.write"}, "refund.write", True),
+        ({"refund.read"}, "refund.write", False),
+        (set(), "refund.write", False),
+        (set(), "", True),
+        ({"refund"}, "refund.write", False),
+    ],
+)
+def test_a_key_needs_the_scope_of_the_method(scopes: set[str], scope: str, taken: bool) -> None:
+    principal = Principal(Caller.PARTNER, partner_id="prt_1", scopes=frozenset(scopes))
+    if taken:
+        admit(principal, frozenset({Caller.PARTNER}), scope)
+        return
+    with pytest.raises(Refused) as refused:
+        admit(principal, frozenset({Caller.PARTNER}), scope)
+    assert (refused.value.reason, refused.value.metadata) == (Reason.SCOPE_MISSING, {"scope": scope})
+
+
+async def test_permission_is_checked_before_existence(world: World) -> None:
+    create = partner_pb2.CreateChannelRequest(request_id="r1", display_name="Web")
+    foreign = world.stranger.id
+
+    assert reason_of(await failure_of(world.call("CreateChannel", create, world.channel_secret, user_id=foreign))) == (
+        "SCOPE_MISSING"
+    )
+    wallets = wallet_pb2.ListWalletsRequest()
+    assert reason_of(await failure_of(world.call("ListWallets", wallets, world.channel_secret, user_id=foreign))) == (
+        "NOT_FOUND"
+    )
+    token, _ = credentials.issue_token(world.deps, world.user)
+    capture = checkout_pb2.CreateCheckoutRequest()
+    assert reason_of(await failure_of(world.call("CreateCheckout", capture, token))) == "SCOPE_MISSING"
+
+
+async def test_a_foreign_user_and_an_absent_one_get_the_same_bytes(world: World) -> None:
+    wallets = wallet_pb2.ListWalletsRequest()
+    answers = [
+        await failure_of(world.call("ListWallets", wallets, world.channel_secret, user_id=user_id))
+        for user_id in (world.stranger.id, absent_id("usr"))
+    ]
+
+    assert answers[0].status == answers[1].status
+    assert answers[0].code == answers[1].code == 5
+
+
+def test_secrets_are_all_different_well_formed_and_spread_over_the_alphabet() -> None:
+    runtime = Runtime()
+    secrets = {credentials.new_secret(runtime, "live") for _ in range(300)}
+
+    assert len(secrets) == 300
+    assert {len(secret) for secret in secrets} == {len("cmp_live_") + 36}
+    assert all(secret.startswith("cmp_live_") for secret in secrets)
+    assert len(set("".join(secret[9:39] for secret in secrets))) == 62
+
+
+def test_a_hint_tells_keys_apart_and_keeps_the_secret() -> None:
+    secret = credentials.new_secret(Runtime(), "test")
+
+    assert credentials.hint(secret) == secret[:13]
+
+
+def test_only_a_keyed_hash_of_a_secret_is_kept() -> None:
+    other = Vault(bytes(32), Runtime())
+    ours = Vault(MASTER_KEY, Runtime())
+
+    assert credentials.secret_hash(ours, "cmp_test_x") == credentials.secret_hash(ours, "cmp_test_x")
+    assert credentials.secret_hash(ours, "cmp_test_x") != credentials.secret_hash(other, "cmp_test_x")
+
+
+async def test_many_callers_at_once_are_told_apart(world: World) -> None:
+    found = await asyncio.gather(
+        *(
+            authenticate(world.deps, metadata_of(secret))
+            for secret in (world.partner_secret, world.operator_secret) * 20
+        )
+    )
+
+    assert [principal.caller for principal in found] == [Caller.PARTNER, Caller.OPERATOR] * 20
