@@ -10,9 +10,11 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,19 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         return len(late)
+
+
+def usable_ports(host: str, ports: Sequence[int]) -> tuple[int, ...]:
+    """The ports, each bound for a moment to see that it is free; 0 stands for any, no two of them the same.
+
+    Raises OSError where one is taken.
+    """
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in ports]
+        for one, port in zip(sockets, ports, strict=True):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind((host, port))
+        return tuple(one.getsockname()[1] for one in sockets)
 
 
 _armed: Callable[[str], None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,7 +99,7 @@ class Log:
             await self.town.say(call, self.sessions[session], text)
 
     async def list(self, call: CallContext | None = None, cursor: str = "", **filters: Any) -> dict[str, Any]:
-        asked = {"type": "", "session_id": "", "page_size": 0} | filters
+        asked: dict[str, Any] = {"type": "", "session_id": "", "page_size": 0} | filters
         return await event_log.list_events(self.town.deps, call or self.call(), cursor=cursor, **asked)
 
     @asynccontextmanager
@@ -109,7 +109,7 @@ class Log:
         """An open stream."""
         client = Client(Subscribe(consumer, cursor, max_outstanding))
         stream = event_log.stream_events(self.town.deps, self.call("StreamEvents", bot), client)
-        assert hasattr(stream, "aclose")
+        assert isinstance(stream, AsyncGenerator)
         async with aclosing(stream) as answers:
             yield Listener(answers, client)
 

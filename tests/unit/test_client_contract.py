@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,13 +16,13 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 import comptoir
-from comptoir import AsyncClient, Client, ComptoirError, errors, line_item, money, text_content, total_of, v1
+from comptoir import AsyncClient, Bot, Client, ComptoirError, errors, line_item, money, text_content, total_of, v1
 from comptoir._connection import call_metadata, channel_credentials, is_local
 from comptoir._failure import error_from
 from comptoir._method import method_at
 from comptoir._retry import worth_reopening, worth_repeating
 from comptoir.v1 import Adjustment, Button, ErrorReason, options_pb2
-from tests.support.scripted_comptoir import Trailing, refusal_details
+from tests.support.scripted_comptoir import Trailing, event, refusal_details
 
 # The client's name of a service is its noun in the plural, but for nouns that have none.
 UNCOUNTABLE = {"ledger", "sandbox"}
@@ -228,3 +229,20 @@ def test_the_examples_in_the_documentation_are_right() -> None:
             assert failed == 0
             tried += attempted
     assert tried >= 6
+
+
+def test_the_examples_in_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(comptoir.__path__[0]).parent / "README.md"
+    examples = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    ran: list[Bot] = []
+    monkeypatch.setenv("COMPTOIR_KEY", "cmp_test_key")
+    monkeypatch.setattr(Bot, "run", ran.append)
+
+    names: dict[str, Any] = {"__name__": "readme"}
+    for example in examples:
+        exec(compile(f"from __future__ import annotations\n{example}", str(readme), "exec"), names)
+
+    (bot,) = ran
+    handler = bot._handlers.find(event(1, kind="postback.received", payload="order:espresso"))
+    assert handler is names["order"]
+    assert {"pay", "follow", "overhear"} <= set(names)

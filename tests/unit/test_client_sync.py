@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, cast
 
 import grpc
@@ -52,10 +53,19 @@ class Wire:
             monotonic=lambda: self.now, sleep=self._sleep, uniform=lambda low, high: high, new_request_id=self._draw
         )
         self.client = Client("localhost:1", "cmp_test_key", channel=self.channel, runtime=self.runtime)
-        self.threads = ThreadPoolExecutor(1)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-        return self.threads.submit(function, *arguments, **options)
+        """Calls in a thread that does not outlive a failed test."""
+        answer: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(function(*arguments, **options))
+            except Exception as error:  # noqa: BLE001 - handed to the test
+                answer.set_exception(error)
+
+        Thread(target=run, daemon=True).start()
+        return answer
 
     def take(self, method: str = "SendMessage", service: Any = SESSIONS) -> tuple[dict[str, str], Any, Any]:
         """The next call: what it says about its caller, its request, and the means to answer it."""
@@ -80,10 +90,8 @@ def refuse(rpc: Any, code: grpc.StatusCode, trailing: Trailing = (), details: st
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    wire = Wire()
-    yield wire
-    wire.threads.shutdown(wait=False, cancel_futures=True)
+def wire() -> Wire:
+    return Wire()
 
 
 def test_a_call_without_an_answer_is_sent_again_with_the_same_request_id(wire: Wire) -> None:

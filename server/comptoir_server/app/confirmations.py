@@ -64,7 +64,12 @@ async def confirm_checkout(
         return begun
     if begun.operation is not None:
         deps.runtime.spawn(drive(deps, begun.operation), f"charge {begun.object_id}")
-    answer = await deps.settled.until(begun.object_id, call.deadline, lambda: _final(deps, call, begun.object_id))
+    answer = await deps.settled.until(
+        begun.object_id,
+        call.deadline,
+        lambda: _final(deps, call, begun.object_id),
+        just_begun=begun.operation is not None,
+    )
     fault("answer.unsent")
     return answer or await _current(deps, begun.object_id)
 
@@ -216,9 +221,10 @@ async def _final(deps: Deps, call: CallContext, payment_id: str) -> Answer | Non
     """The stored answer; or what is certain where only the person or the provider's own time decides what is next."""
 
     async def look(tx: Tx) -> Answer | None:
-        request, payment = await tx.load(REQUESTS.get(call.request_key), PAYMENTS.get(payment_id))
+        request = await tx.load(REQUESTS.get(call.request_key))
         if request is not None and request.answer:
             return stored_answer(request)
+        payment = await tx.load(PAYMENTS.get(payment_id))
         if payment is None:
             return None
         checkout = await tx.load(CHECKOUTS.get(payment.checkout_id))

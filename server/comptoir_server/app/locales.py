@@ -64,7 +64,7 @@ def is_time_zone(name: str) -> bool:
 
 @functools.cache
 def _markets() -> frozenset[str]:
-    codes = Locale("en").territories
+    codes = (str(code) for code in Locale("en").territories)
     return frozenset(code for code in codes if len(code) == 2 and code.isalpha()) - _NOT_COUNTRIES
 
 
@@ -100,7 +100,10 @@ class Writer:
         """The amount with all its decimals by ISO 4217, whatever the CLDR would leave out for the currency."""
         pattern, exponent = _money_pattern(self.locale, amount.currency_code)
         value = Decimal(amount.minor_units).scaleb(-exponent)
-        return pattern.apply(value, babel_locale(self.locale), currency=amount.currency_code, currency_digits=False)
+        text: str = pattern.apply(
+            value, babel_locale(self.locale), currency=amount.currency_code, currency_digits=False
+        )
+        return text
 
     def moment(self, time: int) -> str:
         """The instant `time` (microseconds, before TIME_MAX) on the person's calendar and clock, to the minute.
@@ -134,7 +137,17 @@ def _money_pattern(tag: str, currency_code: str) -> tuple[NumberPattern, int]:
     pattern.frac_prec = (exponent, exponent)
     symbol = get_currency_symbol(currency_code, locale)
     if not unicodedata.category(symbol[-1]).startswith("S"):
-        pattern.prefix = tuple(text + _NO_BREAK_SPACE if text.endswith(_SIGN) else text for text in pattern.prefix)
+        positive, negative = pattern.prefix
+        pattern.prefix = (_spaced_after(positive), _spaced_after(negative))
     if not unicodedata.category(symbol[0]).startswith("S"):
-        pattern.suffix = tuple(_NO_BREAK_SPACE + text if text.startswith(_SIGN) else text for text in pattern.suffix)
+        positive, negative = pattern.suffix
+        pattern.suffix = (_spaced_before(positive), _spaced_before(negative))
     return pattern, exponent
+
+
+def _spaced_after(prefix: str) -> str:
+    return prefix + _NO_BREAK_SPACE if prefix.endswith(_SIGN) else prefix
+
+
+def _spaced_before(suffix: str) -> str:
+    return _NO_BREAK_SPACE + suffix if suffix.startswith(_SIGN) else suffix

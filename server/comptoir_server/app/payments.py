@@ -266,7 +266,9 @@ async def _ask(
         request = await tx.load(REQUESTS.get(call.request_key))
         return stored_answer(request) if request is not None and request.answer else None
 
-    answer = await deps.settled.until(payment_id, call.deadline, lambda: deps.store.read(final))
+    answer = await deps.settled.until(
+        payment_id, call.deadline, lambda: deps.store.read(final), just_begun=begun.operation is not None
+    )
     fault("answer.unsent")
     if answer is not None:
         return answer

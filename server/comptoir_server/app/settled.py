@@ -86,10 +86,16 @@ class Settled:
                 if not waiters:
                     del self._waiting[key]
 
-    async def until(self, key: str, deadline: float, look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """What `look` answers as soon as it is not None; None once the monotonic clock reaches `deadline`."""
+    async def until(
+        self, key: str, deadline: float, look: Callable[[], Awaitable[T | None]], *, just_begun: bool = False
+    ) -> T | None:
+        """What `look` answers as soon as it is not None; None once the monotonic clock reaches `deadline`.
+
+        What has `just_begun`, in a task that has not run yet, need not be looked at before the first wake-up.
+        """
         while True:
-            found = await look()
+            found = None if just_begun else await look()
+            just_begun = False
             if found is not None:
                 return found
             left = deadline - self._runtime.monotonic()
