@@ -81,6 +81,22 @@ def serve(
 
 
 @app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the servers running, and say how to use them.")] = False,
+    database: Annotated[str, typer.Option("--database", help="instead of an embedded file")] = "",
+    locale: Annotated[str, typer.Option("--locale", help="BCP 47 tag by which the person reads money")] = "en-US",
+) -> None:
+    """Plays purchases in a chat, from the advertisement to the boarding pass, against local stand-ins."""
+    from comptoir_server.demo.command import run
+
+    try:
+        code = run(keep=keep, database=database, locale=locale)
+    except ConfigurationError as error:
+        _refuse(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
 def migrate(database: Database = DEFAULTS.database, mode: Mode = DEFAULTS.mode) -> None:
     """Brings the database to this version, and writes down its mode."""
     from comptoir_server.store.migrate import migrate as upgrade
@@ -224,3 +240,7 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def main() -> None:
     """The entry point of `comptoir-server`."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -175,3 +175,13 @@ async def test_a_refused_checkout_is_the_function_s_to_handle(server: ScriptedSe
 
     assert [each.content.text.text for each in server.said.values()] == ["Cannot: FIELD_INVALID"]
     assert server.checkouts == {}
+
+
+def test_a_coroutine_on_a_bot_of_plain_functions_is_refused_instead_of_never_run() -> None:
+    bot = Bot("localhost:1", "key")
+
+    async def answer(context: Context) -> None: ...
+
+    for register in (bot.on_message, bot.on_postback("seat:"), bot.on_event("session.opened"), bot.on_failure):
+        with pytest.raises(TypeError, match="needs an AsyncBot"):
+            register(answer)  # type: ignore[arg-type]

@@ -235,8 +235,12 @@ def test_the_examples_in_the_readme_run(monkeypatch: pytest.MonkeyPatch) -> None
     readme = Path(comptoir.__path__[0]).parent / "README.md"
     examples = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
     ran: list[Bot] = []
+
+    def run(bot: Bot) -> None:
+        ran.append(bot)
+
     monkeypatch.setenv("COMPTOIR_KEY", "cmp_test_key")
-    monkeypatch.setattr(Bot, "run", ran.append)
+    monkeypatch.setattr(Bot, "run", run)
 
     names: dict[str, Any] = {"__name__": "readme"}
     for example in examples:

@@ -20,12 +20,13 @@ bot.run()
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from comptoir._context import AsyncContext, Context, EventRequestIds
 from comptoir._dispatch import Dispatcher, Effort
@@ -41,10 +42,10 @@ logger = logging.getLogger("comptoir")
 Handler = TypeVar("Handler", bound=Callable[..., object])
 FailureHandler = TypeVar("FailureHandler", bound=Callable[..., object])
 
-SyncHandler: TypeAlias = Callable[[Context], object]
-SyncFailureHandler: TypeAlias = Callable[[Context, Exception], object]
-AsyncHandler: TypeAlias = Callable[[AsyncContext], Awaitable[object]]
-AsyncFailureHandler: TypeAlias = Callable[[AsyncContext, Exception], Awaitable[object]]
+SyncHandler: TypeAlias = Callable[[Context], None]
+SyncFailureHandler: TypeAlias = Callable[[Context, Exception], None]
+AsyncHandler: TypeAlias = Callable[[AsyncContext], Awaitable[None]]
+AsyncFailureHandler: TypeAlias = Callable[[AsyncContext, Exception], Awaitable[None]]
 
 Invoke: TypeAlias = Callable[..., Awaitable[None]]
 """Calls a bot's function with the context of an event: (function, event, request ids, further arguments)."""
@@ -54,6 +55,9 @@ LAST_ACK_SECONDS = 2.0
 
 class _Bot(Generic[Handler, FailureHandler]):
     """What the two kinds of bots have in common."""
+
+    _coroutines: ClassVar[bool]
+    """Whether the functions may be coroutines; where they may not, one would never run."""
 
     def __init__(
         self,
@@ -93,13 +97,13 @@ class _Bot(Generic[Handler, FailureHandler]):
 
     def on_message(self, handler: Handler) -> Handler:
         """Gives what people say to the function."""
-        self._handlers.add_event(MESSAGE_RECEIVED, handler)
-        return handler
+        return self.on_event(MESSAGE_RECEIVED)(handler)
 
     def on_postback(self, prefix: str) -> Callable[[Handler], Handler]:
         """Gives pressed buttons whose payload starts with `prefix` to the function; the longest prefix wins."""
 
         def register(handler: Handler) -> Handler:
+            self._check(handler)
             self._handlers.add_postback(prefix, handler)
             return handler
 
@@ -109,6 +113,7 @@ class _Bot(Generic[Handler, FailureHandler]):
         """Gives the events of a type, such as `checkout.completed`, to the function."""
 
         def register(handler: Handler) -> Handler:
+            self._check(handler)
             self._handlers.add_event(event_type, handler)
             return handler
 
@@ -116,8 +121,13 @@ class _Bot(Generic[Handler, FailureHandler]):
 
     def on_failure(self, handler: FailureHandler) -> FailureHandler:
         """Tells the function of an event that is given up: its context, and what was raised last."""
+        self._check(handler)
         self._failure_handler = handler
         return handler
+
+    def _check(self, handler: Callable[..., object]) -> None:
+        if inspect.iscoroutinefunction(handler) and not self._coroutines:
+            raise TypeError("a coroutine function needs an AsyncBot: a Bot calls plain functions")
 
     def stop(self) -> None:
         """Makes `run` return once the functions that are running have finished; from any thread."""
@@ -174,6 +184,8 @@ class Bot(_Bot[SyncHandler, SyncFailureHandler]):
     your own calls a deadline.
     """
 
+    _coroutines = False
+
     def run(self) -> None:
         """Works until `stop()`, SIGINT or SIGTERM. Raises ComptoirError where the server will not have this bot."""
         asyncio.run(self._run())
@@ -211,8 +223,11 @@ class AsyncBot(_Bot[AsyncHandler, AsyncFailureHandler]):
 
         asyncio.run(bot.run())
 
-    A function that blocks holds up all sessions: use `Bot` for code that waits without `await`.
+    A function that blocks holds up all sessions: use `Bot` for code that waits without `await`. Signals are yours to
+    take: `loop.add_signal_handler(signal.SIGTERM, bot.stop)`.
     """
+
+    _coroutines = True
 
     async def run(self) -> None:
         """Works until `stop()` or cancellation. Raises ComptoirError where the server will not have this bot."""

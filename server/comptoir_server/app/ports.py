@@ -38,6 +38,8 @@ class OutcomeKind(StrEnum):
     """Nothing is known: time-out, reset, 5xx, an unreadable or contradictory answer."""
     ABSENT = "ABSENT"
     """A look-up found that the provider has not executed it so far."""
+    APPROVED = "APPROVED"
+    """As ABSENT, and the payer has done what was asked of them: it can be asked for again, without a wallet token."""
 
 
 class DeclineCode(StrEnum):
@@ -77,7 +79,8 @@ class Instruction:
 
     `key` is our idempotency key at the provider, stored before the first byte is sent. `object_id`
     is our id of what is made (payment, capture, refund), sent as the provider's reference field so
-    that a look-up can match it. `order_reference` is the provider's order that `prepare` answered,
+    that a look-up can match it. `wallet_token` is empty for an order that the payer approved there and then:
+    the approval names what pays. `order_reference` is the provider's order that `prepare` answered,
     `target_reference` the provider's id of what is acted upon (authorization or capture).
     """
 
@@ -221,13 +224,28 @@ class Provider(Protocol):
         """
 
     async def execute(self, instruction: Instruction) -> Outcome:
-        """Asks the provider to do it, once. Never raises: what cannot be understood is IN_DOUBT."""
+        """Asks the provider to do it, once. Never raises: what cannot be understood is IN_DOUBT.
+
+        NOT_SENT and THROTTLED speak of this call alone, not of an earlier one with the same key; so does
+        DECLINED once the provider has forgotten the key. Reaches the fault points charge.sent, capture.sent,
+        void.sent and refund.sent when the request has been written and nothing of the answer was read.
+        """
 
     async def look_up(self, instruction: Instruction) -> Outcome:
         """Asks what became of it, moving nothing: any kind but NOT_SENT; IN_DOUBT when it cannot tell."""
 
     async def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Notice:
-        """Verifies a delivery on its raw bytes and reads it. Raises WebhookRefused, ProviderUnavailable."""
+        """Verifies a delivery on its raw bytes and reads it. Raises WebhookRefused, ProviderUnavailable.
+
+        What it answers is a reason to look, never proof: see `confirm`.
+        """
+
+    async def confirm(self, notice: Notice) -> Notice | None:
+        """Reads the object that a verified notice names, and answers the notice as the provider's API tells it now.
+
+        Event id and type stay; operation, outcome, amounts and references are the API's alone. None where the
+        API does not know the object, or says that it did not happen. Raises ProviderUnavailable.
+        """
 
     async def close(self) -> None:
         """Closes connections."""

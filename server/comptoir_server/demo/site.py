@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from comptoir_server.config import ConfigurationError
 from comptoir_server.demo.failure import Failure
 from comptoir_server.demo.processes import SERVER_COMMAND, Processes
 from comptoir_server.demo.screen import Screen
@@ -25,6 +26,9 @@ PARTNER, BOT, CHANNEL = "Comptoir Air", "Comptoir Air", "Demo chat"
 STANDIN, SERVER, AIRLINE = "standin", "server", "airline"
 """The processes, by the names of their logs."""
 
+DATABASE = "comptoir.db"
+_KEYS = "keys.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -36,14 +40,14 @@ class Addresses:
 
     @classmethod
     def at(cls, grpc: int, pages: int, standin: int) -> Addresses:
-        """On this machine; 0 is any free port. Raises Failure for a port that is taken."""
+        """On this machine; 0 is any free port. Raises ConfigurationError for a port that is taken."""
         wanted = (grpc, pages, standin)
         for port in wanted:
             try:
                 usable_ports(HOST, (port,))
             except OSError:
-                raise Failure(
-                    f"Port {port} is taken, perhaps by another `make run`: end what listens there and try again."
+                raise ConfigurationError(
+                    f"Port {port} is taken, perhaps by another `make run`: end what listens there, and try again."
                 ) from None
         return cls(*(f"{HOST}:{port}" for port in usable_ports(HOST, wanted)))
 
@@ -117,21 +121,28 @@ class Site:
         return code
 
 
-def kept_keys(path: Path) -> Keys | None:
-    """The keys of an earlier run; None where there are none."""
-    return Keys(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+def kept_keys(site: Site) -> Keys | None:
+    """The keys of an earlier run on the same database; None where there was none."""
+    path = site.folder / _KEYS
+    if not path.exists() or not (site.folder / DATABASE).exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Keys(**kept["keys"]) if kept["database"] == site.database else None
 
 
-def keep_keys(path: Path, keys: Keys) -> None:
+def keep_keys(site: Site, keys: Keys) -> None:
     """Writes the keys where only their owner reads them."""
+    path = site.folder / _KEYS
     path.touch(mode=0o600)
-    path.write_text(json.dumps(asdict(keys)), encoding="utf-8")
+    path.write_text(json.dumps({"database": site.database, "keys": asdict(keys)}), encoding="utf-8")
 
 
 def require_bots() -> None:
-    """Raises Failure where the airline's bot is not beside the server."""
+    """Raises ConfigurationError where the airline's bot is not beside the server."""
     if not (BOTS / "airline").is_dir():
-        raise Failure("The demonstration needs the repository's clients/bots: run it from a checkout, by `make demo`.")
+        raise ConfigurationError(
+            "The demonstration needs the repository's clients/bots: run it from a checkout, by `make demo`."
+        )
 
 
 async def _succeed(processes: Processes, name: str, *arguments: str) -> str:

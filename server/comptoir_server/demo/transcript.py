@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rich.text import Text
-
 from comptoir.chat import Conversation, draw
 from comptoir.v1 import Message, NoticeCard
 from comptoir_server.demo.failure import Failure
@@ -30,7 +28,7 @@ def card(kind: str) -> Wanted:
     return Wanted(f"the {kind.replace('_', ' ')}", lambda message: message.content.WhichOneof("kind") == kind)
 
 
-def notice(kind: NoticeCard.Kind) -> Wanted:
+def notice(kind: NoticeCard.Kind.ValueType) -> Wanted:
     """A sentence of the platform's."""
     name = NoticeCard.Kind.Name(kind).removeprefix("KIND_").replace("_", " ").lower()
     return Wanted(f"the notice “{name}”", lambda message: message.content.notice.kind == kind)
@@ -72,25 +70,27 @@ class Transcript:
                             found[one] = message
         except (TimeoutError, StopAsyncIteration):
             names = " and ".join(one.words for one in missing)
-            raise Failure(
-                f"In {seconds:.0f} s, {names} did not come into the chat; last came {self._last}."
-            ) from None
+            raise Failure(f"In {seconds:.0f} s, {names} did not come into the chat; last came {self._last}.") from None
         return [found[one] for one in wanted]
 
     def _print(self, message: Message) -> None:
-        kind = message.content.WhichOneof("kind") or "nothing"
+        kind = message.content.WhichOneof("kind") or ""
         self._last = f"“{message.plain_text.partition(chr(10))[0]}”"
-        if kind in _ONCE and kind in self._drawn:
-            self._screen.show(Text(f"  [{self._conversation.bot.display_name} sends {_ONCE[kind](message)}]", "blue"))
+        bot_name = self._conversation.bot.display_name
+        if kind in self._drawn:
+            self._screen.tell(f"[{bot_name} sends {_BRIEF[kind](message)}]")
             return
-        if kind == "boarding_pass" or kind == "itinerary":
+        if kind in _BRIEF:
             self._drawn.add(kind)
         user = self._conversation.user
-        self._screen.show(
-            draw(
-                message,
-                locale=user.locale,
-                time_zone=user.time_zone,
-                bot_name=self._conversation.bot.display_name,
-            )
-        )
+        self._screen.show(draw(message, locale=user.locale, time_zone=user.time_zone, bot_name=bot_name))
+
+
+_BRIEF: dict[str, Callable[[Message], str]] = {
+    "itinerary": lambda message: f"the itinerary of booking {message.content.itinerary.booking_reference}",
+    "boarding_pass": lambda message: (
+        f"the boarding pass of {message.content.boarding_pass.passenger.display_name}, "
+        f"seat {message.content.boarding_pass.seat}"
+    ),
+}
+"""What is drawn in full only the first time, in words."""

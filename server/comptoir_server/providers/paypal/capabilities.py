@@ -22,9 +22,6 @@ WITHOUT_DECIMALS = frozenset({"HUF", "JPY", "TWD"})
 
 DECIMALS_MAX = 2
 
-SETTLE_SECONDS = 300
-"""PayPal answers a call within a minute or gives up on it; five are kept so that "absent" is proof."""
-
 
 def iso_decimals(currency_code: str) -> int:
     """The number of decimals of `currency_code` in ISO 4217, which is what our minor units count in."""
@@ -51,13 +48,13 @@ KEY_TTL_SECONDS = MappingProxyType(
 )
 
 
-def paypal_capabilities(call_limit_seconds: float) -> Capabilities:
-    """PayPal's capabilities, with the limit of one call as configured."""
+def paypal_capabilities(call_limit_seconds: float, settle_seconds: int) -> Capabilities:
+    """PayPal's capabilities, with the limit of one call and the time until absence is proof as configured."""
     return Capabilities(
         name="paypal",
         display_name="PayPal",
         key_ttl_seconds=KEY_TTL_SECONDS,
-        settle_seconds=SETTLE_SECONDS,
+        settle_seconds=settle_seconds,
         call_limit_seconds=call_limit_seconds,
         prepares=True,
         currencies=CURRENCIES,

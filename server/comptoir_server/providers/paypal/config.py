@@ -26,7 +26,9 @@ class PaypalConfig:
     `webhook_id` is the id of our subscription: part of what PayPal signs, never part of a delivery.
     `certificate_hosts` are the `host` or `host:port` that may serve signing certificates; empty means
     those that belong to `base_url`. `trust_roots_pem` replaces the public roots (a stand-in's own
-    authority). `call_limit_seconds` bounds a whole operation, the access token included.
+    authority). `call_limit_seconds` bounds a whole operation, the access token included. `settle_seconds`
+    is how long after the last send absence becomes proof: PayPal answers a call within a minute or gives
+    up on it, and five are kept.
     """
 
     base_url: str
@@ -36,6 +38,7 @@ class PaypalConfig:
     certificate_hosts: tuple[str, ...] = ()
     trust_roots_pem: bytes | None = field(default=None, repr=False)
     call_limit_seconds: float = 20.0
+    settle_seconds: int = 300
 
     @property
     def signing_hosts(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class PaypalProvider:
         self._runtime = runtime
         self._client = PaypalClient(config, runtime)
         self._certificates = Certificates(config, self._client)
-        self._capabilities = paypal_capabilities(config.call_limit_seconds)
+        self._capabilities = paypal_capabilities(config.call_limit_seconds, config.settle_seconds)
 
     @property
     def capabilities(self) -> Capabilities:
