@@ -215,11 +215,12 @@ def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Runs `work` on the fastest loop there is; what the operator can mend is said in one sentence."""
     from comptoir_server.domain.errors import Refused
     from comptoir_server.store.errors import StorageUnavailable
+    from comptoir_server.store.migrate import WrongDatabase
 
     try:
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             runner.run(work())
-    except (ConfigurationError, Refused) as error:
+    except (ConfigurationError, Refused, WrongDatabase) as error:
         _refuse(str(error))
     except StorageUnavailable as error:
         typer.secho(str(error), fg="red", err=True)

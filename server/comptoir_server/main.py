@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -16,7 +17,7 @@ from comptoir_server.app.ports import Provider
 from comptoir_server.app.settled import Settled
 from comptoir_server.config import Config, ConfigurationError, master_key, split_address
 from comptoir_server.providers.paypal import PaypalConfig, PaypalProvider, require_addresses
-from comptoir_server.runtime import Runtime, arm_faults_from_file
+from comptoir_server.runtime import Runtime, arm_faults_from_file, usable_ports
 from comptoir_server.store.database import Database, open_database
 from comptoir_server.store.migrate import migrate, require_current
 from comptoir_server.store.tables import RELATIONS
@@ -83,7 +84,8 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
         except ListenError as error:
             raise ConfigurationError(str(error)) from error
         page_task = runtime.spawn(pages.serve(), "http")
-        await rounds.run(deps)
+        await pages.listening.wait()
+        workers = rounds.run(deps)
         log.info("serving", address=config.listen, mode=config.mode)
         ready()
         await _stopped()
@@ -91,6 +93,8 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
         await door.stop(config.drain_seconds)
         pages.should_exit = True
         await page_task
+        for worker in workers:
+            worker.cancel()
         await runtime.drain(config.drain_seconds)
     for connector in connectors.values():
         await connector.close()
@@ -103,14 +107,32 @@ def _tls(config: Config) -> Tls | None:
     return Tls(Path(config.tls_certificate).read_bytes(), Path(config.tls_key).read_bytes())
 
 
-def _http_server(deps: Deps, config: Config) -> uvicorn.Server:
+class _Pages(uvicorn.Server):
+    """Says when it listens, and leaves the signals alone: `_stopped` decides when to end, the pages after the calls."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http_server(deps: Deps, config: Config) -> _Pages:
     host, port = split_address("--http", config.http)
+    try:
+        usable_ports(host, (port,))
+    except OSError:
+        raise ConfigurationError(f"Cannot listen at {config.http}: it is taken, or not this machine's.") from None
     settings = uvicorn.Config(
         create_http(deps), host=host, port=port, log_config=None, access_log=False, lifespan="off"
     )
-    server = uvicorn.Server(settings)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    return server
+    return _Pages(settings)
 
 
 async def _stopped() -> None:

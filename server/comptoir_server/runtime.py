@@ -106,8 +106,9 @@ def usable_ports(host: str, ports: Sequence[int]) -> tuple[int, ...]:
 
     Raises OSError where one is taken.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in ports]
+        sockets = [held.enter_context(socket.socket(family)) for _ in ports]
         for one, port in zip(sockets, ports, strict=True):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.bind((host, port))

@@ -99,6 +99,7 @@ async def test_a_permission_taken_back_reaches_the_wallet(world: World, client: 
     ana = await world.person()
     await ana.link_wallet()
     [token] = world.provider.tokens
+    world.provider.tokens.clear()
     headers, body = world.provider.sign(replace(NOTICE, kind=NoticeKind.WALLET_REVOKED, wallet_token=token))
 
     await client.post("/webhooks/paypal", headers=headers, content=body)

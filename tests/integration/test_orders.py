@@ -10,8 +10,10 @@ import pytest
 
 from comptoir_server.app import checkouts, orders, payments
 from comptoir_server.app.call import CallContext, Caller
+from comptoir_server.app.checkouts import ItemOrder
 from comptoir_server.domain.checkouts import CheckoutState
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.money import Money
 from comptoir_server.domain.payments import PendingState
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY
@@ -77,6 +79,33 @@ async def test_orders_are_read_by_both_sides_newest_first_and_by_reference(world
         assert await order_ids(world, call, "trip-3") == []
         read = await orders.get_order(world.deps, call, order_id=made[0])
         assert (read["order"].id, read["order"].partner_reference, read["order"].total) == (made[0], "trip-1", 24_000)
+
+
+@pytest.mark.parametrize("currency_code", ["ABC", "XXX", "XAU"])
+async def test_a_checkout_in_what_is_no_money_is_refused_and_not_made(world: World, currency_code: str) -> None:
+    price = Money(24_000, currency_code)
+
+    with pytest.raises(Refused) as refusal:
+        await checkouts.create_checkout(
+            world.deps,
+            world.by_partner("CreateCheckout"),
+            session_id=world.session_id,
+            partner_reference="",
+            statement_descriptor="",
+            metadata={},
+            items=(ItemOrder("Flight", "", 1, price, price, ""),),
+            adjustments=(),
+            total=price,
+            capture_mode=None,
+            expire_time=0,
+            replaces_checkout_id="",
+        )
+    answer = await checkouts.list_checkouts(
+        world.deps, world.by_user(), session_id="", partner_reference="", state=None, page_size=0, page_token=""
+    )
+
+    assert (refusal.value.reason, refusal.value.metadata) == (Reason.FIELD_INVALID, {"field": "total.currency_code"})
+    assert answer["checkouts"] == ()
 
 
 async def test_checkouts_are_listed_by_state_session_and_reference(world: World) -> None:

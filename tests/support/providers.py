@@ -125,9 +125,13 @@ class ScriptedProvider:
         """The truth, by our key."""
         self.objects: dict[str, Outcome] = {}
         """The truth, by our object id."""
+        self.facts: dict[str, Notice] = {}
+        """The truth as its API tells it, by its own reference; what `confirm` answers."""
         self.books = Books()
         self.replies: deque[Reply] = deque()
         """What the next calls of `execute` do; the truth is answered when it is empty."""
+        self.unseen = 0
+        """How many of the next look-ups find nothing, although there may be something already."""
         self.deliveries: dict[bytes, Notice] = {}
         self.calls: list[tuple[str, str]] = []
         """(method, key or token or reference) of every call."""
@@ -165,11 +169,51 @@ class ScriptedProvider:
         """The link of that reference."""
         return next(link for link in self.links.values() if link.reference == reference)
 
+    def forget(self) -> None:
+        """Keys are forgotten, as they are after a while."""
+        self.outcomes.clear()
+
     def new_token(self, account: str = "payer@example.com") -> str:
         """A token as if it had been linked before."""
         token = self._next("token")
         self.tokens[token] = account
         return token
+
+    def act(self, payment_id: str) -> Notice:
+        """The person does what was asked of them; answers what the provider tells of it."""
+        order_reference = next(ref for ref, order in self.orders.items() if order.object_id == payment_id)
+        if self.objects[payment_id].kind != OutcomeKind.REQUIRES_ACTION:
+            raise AssertionError("nothing is asked of the person")
+        approved = Outcome(OutcomeKind.APPROVED, order_reference)
+        self.objects[payment_id] = approved
+        return self._tell(replace(self.orders[order_reference], order_reference=order_reference), approved)
+
+    def give_back(self, capture_reference: str, amount: int) -> Notice:
+        """Somebody refunds at the provider's own pages, or it takes the money back; answers what it tells of it."""
+        capture = self.facts[capture_reference]
+        assert capture.outcome is not None
+        if amount > self.books.captured[capture_reference] - self.books.refunded.get(capture_reference, 0):
+            raise AssertionError("no provider gives back more than was taken")
+        self.books.refunded[capture_reference] = self.books.refunded.get(capture_reference, 0) + amount
+        self.books.moved.append((OperationKind.REFUND, "", amount, capture.outcome.currency_code))
+        outcome = Outcome(OutcomeKind.REFUNDED, self._next("refund"), amount, capture.outcome.currency_code)
+        return self._know(
+            replace(capture, object_id="", parent_reference=capture_reference), outcome, OperationKind.REFUND
+        )
+
+    def release(self, hold_reference: str) -> Notice:
+        """A hold ends at the provider; answers what it tells of it."""
+        self.books.held[hold_reference] = 0
+        outcome = Outcome(OutcomeKind.VOIDED, hold_reference)
+        return self._know(self.facts[hold_reference], outcome, OperationKind.VOID)
+
+    def notice(self, object_id: str) -> Notice:
+        """What the provider tells by itself of the payment, capture or refund with this id of ours."""
+        return next(
+            replace(fact, event_id=self._next("event"))
+            for fact in reversed(self.facts.values())
+            if fact.object_id == object_id
+        )
 
     def sign(self, notice: Notice) -> tuple[dict[str, str], bytes]:
         """Headers and body of a genuine delivery of `notice`."""
@@ -220,16 +264,24 @@ class ScriptedProvider:
         await self._enter("execute", instruction.key)
         reply = self.replies.popleft() if self.replies else OK
         if instruction.key not in self.outcomes:
-            if reply.executed:
+            known = self.objects.get(instruction.object_id)
+            if known is not None and known.kind == SUCCESS[instruction.kind]:
+                self.outcomes[instruction.key] = known  # done under another key, or one that was forgotten
+            elif reply.executed:
                 self._settle(instruction, self._carry_out(instruction))
             elif reply.answered is not None and reply.answered.kind == OutcomeKind.DECLINED:
                 self._settle(instruction, reply.answered)
+            elif reply.answered is not None and reply.answered.kind == OutcomeKind.REQUIRES_ACTION:
+                self.objects[instruction.object_id] = reply.answered
         await self._leave("execute")
         return reply.answered or self.outcomes[instruction.key]
 
     async def look_up(self, instruction: Instruction) -> Outcome:
         await self._enter("look_up", instruction.key)
         await self._leave("look_up")
+        if self.unseen:
+            self.unseen -= 1
+            return Outcome(OutcomeKind.ABSENT)
         return self.objects.get(instruction.object_id, Outcome(OutcomeKind.ABSENT))
 
     async def read_webhook(self, headers: Mapping[str, str], body: bytes) -> Notice:
@@ -238,6 +290,16 @@ class ScriptedProvider:
             raise WebhookRefused("not ours")
         await self._leave("read_webhook")
         return self.deliveries[body]
+
+    async def confirm(self, notice: Notice) -> Notice | None:
+        await self._enter("confirm", notice.reference or notice.wallet_token)
+        await self._leave("confirm")
+        if notice.kind == NoticeKind.WALLET_REVOKED:
+            return None if notice.wallet_token in self.tokens else notice
+        if notice.kind == NoticeKind.OTHER:
+            return notice
+        fact = self.facts.get(notice.reference)
+        return fact and replace(fact, event_id=notice.event_id, event_type=notice.event_type)
 
     async def close(self) -> None:
         self.calls.append(("close", ""))
@@ -266,6 +328,26 @@ class ScriptedProvider:
     def _settle(self, instruction: Instruction, outcome: Outcome) -> None:
         self.outcomes[instruction.key] = outcome
         self.objects[instruction.object_id] = outcome
+        if outcome.reference:
+            self._tell(instruction, outcome)
+
+    def _tell(self, instruction: Instruction, outcome: Outcome) -> Notice:
+        about = Notice(
+            "",
+            "",
+            NoticeKind.OUTCOME,
+            object_id=instruction.object_id,
+            order_reference=instruction.order_reference,
+            parent_reference=instruction.target_reference,
+        )
+        return self._know(about, outcome, instruction.kind)
+
+    def _know(self, about: Notice, outcome: Outcome, kind: OperationKind) -> Notice:
+        """Remembers the truth about `outcome.reference`, and answers the notice that tells of it."""
+        fact = replace(about, operation=kind, outcome=outcome, reference=outcome.reference)
+        self.facts[fact.reference] = fact
+        event_id = self._next("event")
+        return replace(fact, event_id=event_id, event_type=f"{kind} {outcome.kind}")
 
     def _carry_out(self, instruction: Instruction) -> Outcome:
         """Moves the money, or refuses as a real provider would."""
@@ -301,6 +383,8 @@ class ScriptedProvider:
                     order = self.orders.get(instruction.order_reference)
                     if order is None or (order.amount, order.currency_code) != (amount, instruction.currency_code):
                         return DeclineCode.DO_NOT_HONOR
+                if self._approved(instruction):
+                    return DeclineCode.DO_NOT_HONOR if instruction.wallet_token else None
                 if instruction.wallet_token not in self.tokens:
                     return DeclineCode.WALLET_REVOKED
             case OperationKind.CAPTURE:
@@ -313,3 +397,8 @@ class ScriptedProvider:
                 if amount > self.books.captured.get(target, 0) - self.books.refunded.get(target, 0):
                     return DeclineCode.REFUND_NOT_POSSIBLE
         return None
+
+    def _approved(self, instruction: Instruction) -> bool:
+        """Whether its person approved this very order; what pays it is settled then."""
+        truth = self.objects.get(instruction.object_id)
+        return truth is not None and truth.kind == OutcomeKind.APPROVED

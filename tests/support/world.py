@@ -216,7 +216,7 @@ async def _populate(deps: Deps, runtime: MovableRuntime, provider: ScriptedProvi
         user_id,
         channel.id,
         vault.hash("channel user", "psid-1"),
-        key.seal(user_id, "psid-1"),
+        key.seal(f"{user_id} channel_user_id", "psid-1"),
         key.seal(user_id, "Ada"),
         wrapped,
         "US",

@@ -192,7 +192,7 @@ def test_a_key_that_could_not_be_sent_is_refused_without_repeating_it(key: str) 
 def test_money_is_a_whole_number_of_minor_units() -> None:
     assert (money(1250, "EUR").minor_units, money(1250, "EUR").currency_code) == (1250, "EUR")
     for wrong in (12.5, "1250", True):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="whole number of minor units such as cents"):
             money(wrong, "EUR")  # type: ignore[arg-type]
     for wrong_code in ("eur", "EURO", "€", ""):
         with pytest.raises(ValueError, match="three upper-case letters"):

@@ -177,6 +177,34 @@ async def test_attempts_while_the_platform_is_away_are_not_counted(server: Scrip
     assert [each.content.text.text for each in server.said.values()] == ["back again"]
 
 
+async def test_an_attempt_during_which_the_platform_went_and_came_back_is_not_counted(server: ScriptedServer) -> None:
+    bot = AsyncBot(server.target, "key", max_attempts=1, runtime=IMPATIENT)
+    heard_again = asyncio.Event()
+    attempts = itertools.count(1)
+    failures: list[Exception] = []
+
+    @bot.on_message
+    async def answer(context: AsyncContext) -> None:
+        if context.session_id == "ses_b":
+            heard_again.set()
+        elif next(attempts) == 1:
+            await server.break_streams()
+            await server.happen(event(2, "ses_b"))
+            await heard_again.wait()
+            raise AWAY
+
+    @bot.on_failure
+    async def report(context: AsyncContext, error: Exception) -> None:
+        failures.append(error)
+
+    async with running(bot):
+        await server.happen(event(1, "ses_a"))
+        await server.until_acked("000002")
+
+    assert failures == []
+    assert next(attempts) == 3
+
+
 async def test_a_platform_that_answers_the_log_but_not_the_event_is_counted(server: ScriptedServer) -> None:
     bot = AsyncBot(server.target, "key", max_attempts=2, runtime=IMPATIENT)
     failures: list[Exception] = []

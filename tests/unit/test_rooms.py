@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = "Rooms only look downwards, and siblings never at each other"
 CONNECTORS = "One provider's connector knows no other's"
 CLIENT = "The client knows nothing of the server, but for its testing kit"
+OUTSIDER = "The demonstration acts from outside the server"
 STUBS = "gRPC, protobuf and our stubs stay in transport"
 SQL = "SQL stays in store"
 HTTP_OUT = "HTTP to the outside stays in providers, stand-ins and runtime"
@@ -47,6 +48,7 @@ def tree(tmp_path: Path) -> Path:
         (LAYERS, "server/comptoir_server/planted.py", ""),
         (CONNECTORS, "server/comptoir_server/providers/planted.py", "import comptoir_server.providers.paypal"),
         (CLIENT, "client/comptoir/planted.py", "import comptoir_server.domain.money"),
+        (OUTSIDER, "server/comptoir_server/demo/planted.py", "import comptoir_server.app.ports"),
         (STUBS, "server/comptoir_server/app/planted.py", "import grpc"),
         (STUBS, "server/comptoir_server/app/planted.py", "import google.protobuf"),
         (STUBS, "server/comptoir_server/store/planted.py", "import comptoir.v1"),

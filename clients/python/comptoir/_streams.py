@@ -38,6 +38,7 @@ class EventStream:
     next time. With `auto_ack=False` call `ack(event)` yourself: it says that everything up to it was dealt with.
 
     Every event comes at least once: one that was not acknowledged when this process ended comes again to the next.
+    One thread reads; `ack` and `close` are for any.
     """
 
     def __init__(self, calls: Calls, subscription: Subscription, auto_ack: bool) -> None:

@@ -11,6 +11,7 @@ from comptoir_server.app.checkout_cards import Stage, draw_checkout, notice, spe
 from comptoir_server.app.confirmations import confirm_checkout
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
+from comptoir_server.app.locales import require_currency
 from comptoir_server.app.once import Answer, once
 from comptoir_server.domain.cards import NoticeKind
 from comptoir_server.domain.checkouts import (
@@ -83,6 +84,7 @@ class _Price:
 def _price(items: tuple[ItemOrder, ...], adjustments: tuple[AdjustmentOrder, ...], total: Money) -> _Price:
     """The price in one currency. Raises AMOUNT_MISMATCH where it does not add up, FIELD_INVALID for no quantity."""
     code = total.currency_code
+    require_currency(code, "total.currency_code")
     for number, item in enumerate(items):
         if item.quantity < 1:
             raise invalid_field(f"items[{number}].quantity", "must be 1 or more.")

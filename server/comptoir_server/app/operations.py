@@ -19,7 +19,6 @@ from comptoir_server.app.ports import (
 from comptoir_server.app.resuming import resume
 from comptoir_server.app.settlement import settle
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
-from comptoir_server.domain.payments import Payment
 from comptoir_server.runtime import MICROSECONDS, fault
 from comptoir_server.store.tables import CHECKOUTS, OPERATIONS, PAYMENTS
 from comptoir_server.store.tx import Tx
@@ -27,7 +26,13 @@ from comptoir_server.store.tx import Tx
 _RESEND_SHARE = 0.8
 """A repetition with the same key is safe for this share of the time that the provider remembers the key."""
 
+_SENDS_MAX = 24
+"""After so many sends that came to nothing no more are tried, and absence decides."""
+
 _THROTTLE_SECONDS = 1.0
+
+_UNDONE = frozenset({OutcomeKind.ABSENT, OutcomeKind.APPROVED})
+"""What a look-up finds where nothing was executed so far."""
 
 
 async def drive(deps: Deps, operation: Operation) -> None:
@@ -37,14 +42,16 @@ async def drive(deps: Deps, operation: Operation) -> None:
     operation to the reconciler, once the lease has run out.
     """
     fault("begin.committed")
+    await _settle(deps, operation, await _carry_out(deps, operation), "reply")
+
+
+async def _carry_out(deps: Deps, operation: Operation) -> Outcome:
     provider = deps.providers[operation.provider]
     instruction = await instruction_of(deps, operation)
     outcome: Outcome | None = None
     if provider.capabilities.prepares and operation.kind in CHARGES and not operation.order_reference:
         instruction, outcome = await _prepare(deps, provider, operation, instruction)
-    if outcome is None:
-        outcome = await _send(deps, provider, operation, instruction)
-    await _settle(deps, operation, outcome, "reply")
+    return outcome or await _send(deps, provider, operation, instruction)
 
 
 async def _prepare(
@@ -73,38 +80,31 @@ async def _prepare(
 
 async def _send(deps: Deps, provider: Provider, operation: Operation, instruction: Instruction) -> Outcome:
     """Sends it once; again with the same key while the provider says that it did not process it and time is left."""
-    noun = "charge" if instruction.kind in CHARGES else instruction.kind.lower()
-    fault(f"{noun}.unsent")
+    fault(f"{_noun(instruction)}.unsent")
     while True:
         if deps.runtime.now() >= operation.send_before:
             return Outcome(OutcomeKind.NOT_SENT, provider_code="too late to send")
-        outcome = await provider.execute(instruction)
-        fault(f"{noun}.answered")
+        outcome = await _ask(provider, instruction)
         if outcome.kind != OutcomeKind.THROTTLED:
             return outcome
         await deps.runtime.sleep(_THROTTLE_SECONDS)
+
+
+async def _ask(provider: Provider, instruction: Instruction) -> Outcome:
+    outcome = await provider.execute(instruction)
+    fault(f"{_noun(instruction)}.answered")
+    return outcome
+
+
+def _noun(instruction: Instruction) -> str:
+    """What the fault points of an operation are named for."""
+    return "charge" if instruction.kind in CHARGES else instruction.kind.lower()
 
 
 async def _settle(deps: Deps, operation: Operation, outcome: Outcome, source: str) -> None:
     evidence = Evidence(outcome, source, deps.runtime.now())
     await deps.store.write(lambda tx: settle(deps, tx, operation.id, operation.payment_id, evidence))
     fault("settle.committed")
-
-
-async def _resume(deps: Deps, tx: Tx, operation: Operation) -> None:
-    payment = await tx.load(PAYMENTS.lock(operation.payment_id))
-    if payment is not None:
-        await resume(deps, tx, payment, operation)
-        tx.after_commit(payment.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """An operation that this process may drive now. `wanted`: it may be sent again with the same key."""
-
-    operation: Operation
-    fresh: bool
-    wanted: bool
 
 
 async def resolve(deps: Deps, operation_id: str) -> None:
@@ -118,7 +118,7 @@ async def resolve(deps: Deps, operation_id: str) -> None:
         return
     operation = claim.operation
     if claim.fresh:
-        await drive(deps, operation)
+        await _start(deps, operation)
         return
     provider = deps.providers[operation.provider]
     if provider.capabilities.prepares and operation.kind in CHARGES and not operation.order_reference:
@@ -126,19 +126,21 @@ async def resolve(deps: Deps, operation_id: str) -> None:
         return
     instruction = await instruction_of(deps, operation)
     outcome = await provider.look_up(instruction)
-    if outcome.kind == OutcomeKind.ABSENT and operation.state == OperationState.WAITING:
+    waiting = operation.state == OperationState.WAITING
+    if waiting and outcome.kind == OutcomeKind.APPROVED:
         await deps.store.write(lambda tx: _resume(deps, tx, operation))
-        return
-    if outcome.kind == OutcomeKind.ABSENT:
-        if claim.wanted and await deps.store.write(lambda tx: _allow_another_send(deps, tx, operation_id)):
-            await _settle(deps, operation, await provider.execute(instruction), "reply")
-            return
-        settled_time = operation.last_send_time + provider.capabilities.settle_seconds * MICROSECONDS
-        if deps.runtime.now() >= settled_time:
-            await _settle(deps, operation, replace(outcome, kind=OutcomeKind.NOT_SENT), "look-up: absent")
-            return
-        outcome = replace(outcome, kind=OutcomeKind.IN_DOUBT)
-    await _settle(deps, operation, outcome, "look-up")
+    elif not waiting and outcome.kind in _UNDONE:
+        await _undone(deps, provider, operation, instruction)
+    else:
+        await _settle(deps, operation, outcome, "look-up")
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An operation that this process may drive now; `fresh` when it was left to the workers from the start."""
+
+    operation: Operation
+    fresh: bool
 
 
 async def _claim(deps: Deps, tx: Tx, operation_id: str) -> _Claim | None:
@@ -146,11 +148,7 @@ async def _claim(deps: Deps, tx: Tx, operation_id: str) -> _Claim | None:
     found = await tx.load(OPERATIONS.lock(operation_id))
     if found is None or found.state == OperationState.DONE or tx.now < found.lease_until:
         return None
-    payment = await tx.load(PAYMENTS.lock(found.payment_id))
-    if payment is None:
-        raise AssertionError(f"operation {operation_id} has no payment")
-    capabilities = deps.providers[found.provider].capabilities
-    limit = int(capabilities.call_limit_seconds * MICROSECONDS)
+    limit = _limit(deps, found)
     fresh = found.state == OperationState.PROCESSING and found.sends == 0
     if found.state == OperationState.PROCESSING and not fresh:
         evidence = Evidence(Outcome(OutcomeKind.IN_DOUBT, provider_code="the server stopped"), "lease", tx.now)
@@ -167,27 +165,98 @@ async def _claim(deps: Deps, tx: Tx, operation_id: str) -> _Claim | None:
         last_send_time=tx.now + limit if fresh else found.last_send_time,
     )
     tx.put(operation)
-    return _Claim(operation, fresh, await _wanted(deps, tx, operation, payment))
+    return _Claim(operation, fresh)
 
 
-async def _wanted(deps: Deps, tx: Tx, operation: Operation, payment: Payment) -> bool:
-    """Repeated: a charge while its person may still be waiting, anything else while the key is remembered."""
-    kind = OperationKind(operation.kind)
-    if kind in CHARGES:
-        checkout = await tx.load(CHECKOUTS.get(payment.checkout_id))
-        return checkout is not None and not checkout.cancel_requested and tx.now < operation.send_before
-    key_seconds = deps.providers[operation.provider].capabilities.key_ttl_seconds[kind]
-    return tx.now < operation.create_time + int(_RESEND_SHARE * key_seconds * MICROSECONDS)
+def _limit(deps: Deps, operation: Operation) -> int:
+    """The longest that one call to the operation's provider takes, in microseconds."""
+    return int(deps.providers[operation.provider].capabilities.call_limit_seconds * MICROSECONDS)
+
+
+async def _start(deps: Deps, operation: Operation) -> None:
+    """Carries out what was left to the workers. Nobody but they would ask again for what we owe on our own account
+    (a hold released, a capture given back), so that is tried until it has been sent."""
+    outcome = await _carry_out(deps, operation)
+    if outcome.kind == OutcomeKind.NOT_SENT and operation.kind not in CHARGES:
+        await deps.store.write(lambda tx: _put_back(deps, tx, operation.id))
+    else:
+        await _settle(deps, operation, outcome, "reply")
+
+
+async def _put_back(deps: Deps, tx: Tx, operation_id: str) -> None:
+    operation = await tx.load(OPERATIONS.lock(operation_id))
+    if operation is None or not _held(deps, operation, OperationState.PROCESSING):
+        return
+    wait = delay_seconds(operation.tries) * MICROSECONDS
+    operation = replace(operation, sends=0, tries=operation.tries + 1, lease_owner="", lease_until=0)
+    tx.put(replace(operation, next_time=tx.now + wait, update_time=tx.now))
+
+
+def _held(deps: Deps, operation: Operation, state: OperationState) -> bool:
+    """Whether it is still in `state` and this process's to drive."""
+    return operation.state == state and operation.lease_owner == deps.settings.worker_name
+
+
+async def _resume(deps: Deps, tx: Tx, operation: Operation) -> None:
+    payment = await tx.load(PAYMENTS.lock(operation.payment_id))
+    if payment is not None:
+        await resume(deps, tx, payment, operation)
+        tx.after_commit(payment.id)
+
+
+async def _undone(deps: Deps, provider: Provider, operation: Operation, instruction: Instruction) -> None:
+    """Nothing was executed so far: it is sent again where that is still wanted, else absence becomes proof in time."""
+    last_arrival = operation.last_send_time + _limit(deps, operation)
+    settled = deps.runtime.now() >= last_arrival + provider.capabilities.settle_seconds * MICROSECONDS
+    if await deps.store.write(lambda tx: _allow_another_send(deps, tx, operation.id)):
+        outcome = await _ask(provider, instruction)
+        if outcome.kind == OutcomeKind.DECLINED:
+            outcome = await _refused_again(provider, instruction, outcome, settled=settled)
+        await _settle(deps, operation, outcome, "reply")
+    elif settled:
+        evidence = Evidence(Outcome(OutcomeKind.NOT_SENT), "look-up: absent", deps.runtime.now())
+        await deps.store.write(lambda tx: _end(deps, tx, operation, evidence))
+        fault("settle.committed")
+    else:
+        await _settle(deps, operation, Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far"), "look-up")
+
+
+async def _refused_again(provider: Provider, instruction: Instruction, refusal: Outcome, *, settled: bool) -> Outcome:
+    """What the refusal of a repetition proves: nothing of the sends before it, once the provider forgot the key.
+
+    It stands when reading finds nothing executed, and nothing of the earlier sends can be on its way any more.
+    """
+    found = await provider.look_up(instruction)
+    if found.kind not in _UNDONE:
+        return found
+    return refusal if settled else replace(refusal, kind=OutcomeKind.IN_DOUBT)
+
+
+async def _end(deps: Deps, tx: Tx, operation: Operation, evidence: Evidence) -> None:
+    """Settles by absence, unless others have brought better evidence since it was looked for."""
+    current = await tx.load(OPERATIONS.lock(operation.id))
+    if current is not None and _held(deps, current, OperationState.IN_DOUBT):
+        await settle(deps, tx, operation.id, operation.payment_id, evidence)
 
 
 async def _allow_another_send(deps: Deps, tx: Tx, operation_id: str) -> bool:
-    """Counts the send before it may start; nothing is sent for an operation that was settled meanwhile."""
+    """Counts the send before it may start; nothing is sent for what was settled, or called off, meanwhile."""
     operation = await tx.load(OPERATIONS.lock(operation_id))
-    if (
-        operation is None
-        or operation.state == OperationState.DONE
-        or operation.lease_owner != deps.settings.worker_name
-    ):
+    if operation is None or not _held(deps, operation, OperationState.IN_DOUBT) or operation.sends >= _SENDS_MAX:
+        return False
+    in_time = tx.now + 2 * _limit(deps, operation) <= operation.lease_until
+    if not in_time or not await _wanted(deps, tx, operation):
         return False
     tx.put(replace(operation, sends=operation.sends + 1, last_send_time=operation.lease_until, update_time=tx.now))
     return True
+
+
+async def _wanted(deps: Deps, tx: Tx, operation: Operation) -> bool:
+    """Repeated: a charge while its person may still be waiting, anything else while the key is remembered."""
+    kind = OperationKind(operation.kind)
+    if kind in CHARGES:
+        payment = await tx.load(PAYMENTS.get(operation.payment_id))
+        checkout = await tx.load(CHECKOUTS.get(payment.checkout_id)) if payment else None
+        return checkout is not None and not checkout.cancel_requested and tx.now < operation.send_before
+    key_seconds = deps.providers[operation.provider].capabilities.key_ttl_seconds[kind]
+    return tx.now < operation.create_time + int(_RESEND_SHARE * key_seconds * MICROSECONDS)

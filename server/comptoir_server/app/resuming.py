@@ -18,8 +18,9 @@ from comptoir_server.store.tx import Tx
 async def resume(deps: Deps, tx: Tx, payment: Payment, operation: Operation) -> None:
     """Asks the provider again, under a new key, for the order that its person has now approved.
 
-    The first try is certain to have moved nothing: the provider answered it by asking for the person. Does
-    nothing for a payment that no longer waits for anybody.
+    The first try is certain to have moved nothing: the provider answered it by asking for the person. Whatever
+    becomes of the two, they are for the same order, which a provider executes once. Does nothing for a payment
+    that no longer waits for anybody.
     """
     checkout = await tx.load(CHECKOUTS.lock(payment.checkout_id))
     current = await tx.load(OPERATIONS.lock(operation.id))
@@ -40,6 +41,8 @@ async def resume(deps: Deps, tx: Tx, payment: Payment, operation: Operation) -> 
         descriptor=operation.statement_descriptor,
         queued=True,
     )
+    # The approval names what pays; a provider refuses the saved wallet beside it.
+    tx.put(replace(again, wallet_id=""))
     payment = payment.pending(again.id, PendingKind.AUTHORIZE, tx.now)
     tx.put(payment)
     tell(tx, "payment", payment)

@@ -1,20 +1,25 @@
-"""What providers tell us by themselves: kept first, acknowledged then, acted upon last."""
+"""What providers tell us by themselves: kept first, acknowledged then, confirmed at the provider, acted upon last.
+
+A signature alone moves nothing here: a delivery is a reason to look, and what the provider's own API says about
+the object that it names is the evidence.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from comptoir_server.app.deps import Deps
+from comptoir_server.app.events import tell
 from comptoir_server.app.evidence import Case, Evidence
-from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind
+from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind, ProviderUnavailable
 from comptoir_server.app.refunding import record_foreign
 from comptoir_server.app.resuming import resume
-from comptoir_server.app.settlement import WEBHOOK, settle
+from comptoir_server.app.settlement import FINAL, SUCCESSES, WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
 from comptoir_server.domain import snapshots
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
 from comptoir_server.domain.operations import Operation, delay_seconds
-from comptoir_server.domain.payments import Capture, Payment
+from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
 from comptoir_server.domain.transitions import move
 from comptoir_server.runtime import MICROSECONDS, fault
 from comptoir_server.store.tables import CAPTURES, INBOX, OPERATIONS, PAYMENTS, REFUNDS
@@ -39,31 +44,45 @@ async def receive(deps: Deps, provider: str, notice: Notice) -> None:
 
 
 async def process(deps: Deps, provider: str, event_id: str) -> None:
-    """Acts on a stored delivery; one about something that is not known yet waits and is tried again."""
+    """Confirms a stored delivery at its provider and acts on what the API says.
+
+    What is not confirmed, or speaks of something that is not known yet, waits and is tried again; once nothing has
+    claimed it for a week it is listed as foreign. A provider that cannot be asked is asked again for as long as it takes.
+    """
+    delivery = await deps.store.write(lambda tx: _take(tx, provider, event_id))
+    if delivery is None:
+        return
+    try:
+        confirmed = await deps.providers[provider].confirm(snapshots.load(Notice, delivery.notice))
+    except ProviderUnavailable:
+        return
 
     async def work(tx: Tx) -> None:
-        delivery = await tx.load(INBOX.lock((provider, event_id)))
-        if delivery is None or delivery.state == DeliveryState.PROCESSED:
+        current = await tx.load(INBOX.lock((provider, event_id)))
+        if current is None or current.state == DeliveryState.PROCESSED:
             return
-        notice = snapshots.load(Notice, delivery.notice)
-        if await _act(deps, tx, provider, notice):
-            tx.put(
-                replace(delivery, state=move("delivery", DELIVERY_TRANSITIONS, delivery.state, DeliveryCommand.PROCESS))
-            )
-        else:
-            tx.put(_later(tx, delivery))
+        if confirmed is not None and await _act(deps, tx, provider, confirmed):
+            tx.put(_moved(current, DeliveryCommand.PROCESS))
+        elif tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS and current.state == DeliveryState.STORED:
+            tx.put(_moved(current, DeliveryCommand.DISOWN))
 
     await deps.store.write(work)
     fault("webhook.processed")
 
 
-def _later(tx: Tx, delivery: Delivery) -> Delivery:
-    """The delivery, to be tried again; listed as foreign once nothing has claimed it for a week."""
-    state = delivery.state
-    if state == DeliveryState.STORED and tx.now >= delivery.create_time + FOREIGN_SECONDS * MICROSECONDS:
-        state = move("delivery", DELIVERY_TRANSITIONS, state, DeliveryCommand.DISOWN)
+async def _take(tx: Tx, provider: str, event_id: str) -> Delivery | None:
+    """The delivery when it is due, its next try settled first: whatever goes wrong in this one, that one comes."""
+    delivery = await tx.load(INBOX.lock((provider, event_id)))
+    if delivery is None or delivery.state == DeliveryState.PROCESSED or tx.now < delivery.next_time:
+        return None
     wait = delay_seconds(delivery.tries) * MICROSECONDS
-    return replace(delivery, state=state, tries=delivery.tries + 1, next_time=tx.now + wait)
+    taken = replace(delivery, tries=delivery.tries + 1, next_time=tx.now + wait)
+    tx.put(taken)
+    return taken
+
+
+def _moved(delivery: Delivery, command: DeliveryCommand) -> Delivery:
+    return replace(delivery, state=move("delivery", DELIVERY_TRANSITIONS, delivery.state, command))
 
 
 async def _act(deps: Deps, tx: Tx, provider: str, notice: Notice) -> bool:
@@ -76,77 +95,113 @@ async def _act(deps: Deps, tx: Tx, provider: str, notice: Notice) -> bool:
     payment = await _payment(tx, provider, notice)
     if payment is None:
         return False
-    operation = await _operation(tx, payment, notice)
-    if operation is not None:
-        return await _evidence(deps, tx, payment, operation, notice, notice.outcome)
-    if notice.operation == OperationKind.REFUND and notice.outcome.kind == OutcomeKind.REFUNDED:
-        return await _made_elsewhere(deps, tx, payment, notice, notice.outcome)
-    return notice.operation == OperationKind.VOID
+    evidence = Evidence(notice.outcome, f"{WEBHOOK}{notice.event_id}", tx.now)
+    operation = await _operation(tx, payment, notice, notice.outcome)
+    if operation is None:
+        return await _elsewhere(deps, tx, payment, notice, evidence)
+    if evidence.outcome.kind == OutcomeKind.APPROVED:
+        await resume(deps, tx, payment, operation)
+        tx.after_commit(payment.id)
+    else:
+        await settle(deps, tx, operation.id, payment.id, evidence)
+    return True
 
 
 async def _payment(tx: Tx, provider: str, notice: Notice) -> Payment | None:
     """The payment that a notice speaks of: by our own id where it carries one, else by the provider's order."""
-    if notice.object_id.startswith("pay_"):
-        return await tx.load(PAYMENTS.lock(notice.object_id))
-    child: Capture | object | None = None
-    if notice.object_id.startswith("cap_"):
-        child = await tx.load(CAPTURES.get(notice.object_id))
-    elif notice.object_id.startswith("rfd_"):
-        child = await tx.load(REFUNDS.get(notice.object_id))
-    if child is not None:
-        return await tx.load(PAYMENTS.lock(child.payment_id))  # type: ignore[attr-defined]
-    if not notice.order_reference:
-        return None
-    found = await tx.load(PAYMENTS.list_by("by_order", provider, notice.order_reference))
-    return await tx.load(PAYMENTS.lock(found[0].id)) if found else None
+    payment_id = notice.object_id
+    if payment_id.startswith("cap_"):
+        capture = await tx.load(CAPTURES.get(payment_id))
+        payment_id = capture.payment_id if capture else ""
+    elif payment_id.startswith("rfd_"):
+        refund = await tx.load(REFUNDS.get(payment_id))
+        payment_id = refund.payment_id if refund else ""
+    payment = await tx.load(PAYMENTS.lock(payment_id)) if payment_id.startswith("pay_") else None
+    if payment is None and notice.order_reference:
+        found = await tx.load(PAYMENTS.list_by("by_order", provider, notice.order_reference))
+        payment = await tx.load(PAYMENTS.lock(found[0].id)) if found else None
+    return payment if payment is not None and payment.provider == provider else None
 
 
-_CHARGES = frozenset({OperationKind.CHARGE, OperationKind.AUTHORIZE})
+_TAKING = frozenset({OperationKind.CHARGE, OperationKind.CAPTURE})
+"""What takes money: a provider may tell of it without saying whether there was a hold before."""
 
 
-async def _operation(tx: Tx, payment: Payment, notice: Notice) -> Operation | None:
-    """The operation whose outcome the notice tells: of the same kind, on the object that it names."""
-    kinds = _CHARGES | {OperationKind.CAPTURE} if notice.operation == OperationKind.CAPTURE else {notice.operation}
-    if notice.operation in _CHARGES:
-        kinds = _CHARGES
+async def _operation(tx: Tx, payment: Payment, notice: Notice, outcome: Outcome) -> Operation | None:
+    """The latest operation whose outcome the notice can tell: of the same kind, on the object that it names."""
+    kinds = _TAKING if notice.operation in _TAKING else {notice.operation}
     objects = [notice.object_id] if notice.object_id else []
     if notice.operation != OperationKind.REFUND and payment.id not in objects:
         objects.append(payment.id)
     for object_id in objects:
-        matching = [o for o in await tx.load(OPERATIONS.list_by("by_object", object_id)) if o.kind in kinds]
+        matching = [
+            operation
+            for operation in await tx.load(OPERATIONS.list_by("by_object", object_id))
+            if operation.kind in kinds and _can_end(OperationKind(operation.kind), outcome)
+        ]
         if matching:
             return max(matching, key=lambda operation: operation.id)
     return None
 
 
-async def _evidence(
-    deps: Deps, tx: Tx, payment: Payment, operation: Operation, notice: Notice, outcome: Outcome
-) -> bool:
-    if outcome.kind == OutcomeKind.ABSENT:
-        await resume(deps, tx, payment, operation)
-        return True
-    if operation.kind == OperationKind.AUTHORIZE and outcome.kind == OutcomeKind.CAPTURED:
-        return True
-    evidence = Evidence(outcome, f"{WEBHOOK}{notice.event_id}", tx.now)
-    await settle(deps, tx, operation.id, payment.id, evidence)
-    return True
+def _can_end(kind: OperationKind, outcome: Outcome) -> bool:
+    """A success speaks only of what it would be the success of: a capture of a hold says nothing of the hold."""
+    return outcome.kind not in SUCCESSES or (kind, outcome.kind) in FINAL
 
 
-async def _made_elsewhere(deps: Deps, tx: Tx, payment: Payment, notice: Notice, outcome: Outcome) -> bool:
-    """A refund or reversal that somebody made at the provider becomes an object of ours."""
+async def _elsewhere(deps: Deps, tx: Tx, payment: Payment, notice: Notice, evidence: Evidence) -> bool:
+    """What none of our operations asked for: somebody did it at the provider's own pages, or the provider itself."""
+    match evidence.outcome.kind:
+        case OutcomeKind.DECLINED:
+            return True
+        case OutcomeKind.REFUNDED:
+            return await _given_back(deps, tx, payment, notice, evidence)
+        case OutcomeKind.VOIDED:
+            return _released(tx, payment, notice)
+        case _:
+            captures = await tx.load(CAPTURES.list_by("by_payment", payment.id))
+            return any(capture.reference == notice.reference for capture in captures)
+
+
+async def _given_back(deps: Deps, tx: Tx, payment: Payment, notice: Notice, evidence: Evidence) -> bool:
+    """A refund or reversal that somebody made at the provider becomes an object of ours.
+
+    While a refund of ours is under way it waits: it may be that very one, told without our id.
+    """
     if any(refund.reference == notice.reference for refund in await tx.load(REFUNDS.list_by("by_payment", payment.id))):
         return True
     captures = await tx.load(CAPTURES.list_by("by_payment", payment.id))
     match = [capture for capture in captures if capture.reference == notice.parent_reference]
-    if not match or outcome.amount is None:
+    amount = evidence.outcome.amount
+    if payment.refunding or not match or amount is None or evidence.outcome.currency_code != payment.currency_code:
         return False
     capture = await tx.load(CAPTURES.lock(match[0].id))
     operations = await tx.load(OPERATIONS.list_by("by_object", payment.id))
-    if capture is None or not operations or outcome.amount > min(capture.refundable, payment.refundable):
+    if capture is None or not operations or not 0 < amount <= min(capture.refundable, payment.refundable):
         return False
-    case = Case(deps, tx, operations[-1], payment, Evidence(outcome, f"{WEBHOOK}{notice.event_id}", tx.now))
+    case = Case(deps, tx, operations[-1], payment, evidence)
     await record_foreign(
-        case, capture, outcome.amount, notice.reference, f"provider/{notice.reference}", "Given back at the provider."
+        case, capture, amount, notice.reference, f"provider/{notice.reference}", "Given back at the provider."
     )
+    tx.after_commit(payment.id)
+    return True
+
+
+_HELD = frozenset({PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED})
+
+
+def _released(tx: Tx, payment: Payment, notice: Notice) -> bool:
+    """A hold that ended by its time or was released at the provider: nothing more can be taken of it.
+
+    While an operation of ours is under way it waits: that one's outcome says what was taken before.
+    """
+    if payment.pending_operation_id:
+        return False
+    if payment.state not in _HELD or payment.reference != notice.reference:
+        return True
+    in_time = payment.state == PaymentState.AUTHORIZED and not 0 < payment.authorization_expire_time <= tx.now
+    ended = payment.move(PaymentCommand.VOID if in_time else PaymentCommand.EXPIRE, tx.now)
+    tx.put(ended)
+    tell(tx, "payment", ended)
     tx.after_commit(payment.id)
     return True

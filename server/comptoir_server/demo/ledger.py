@@ -72,6 +72,7 @@ async def _postings(operator: AsyncClient, account_id: str) -> list[Posting]:
 def show_ledger(screen: Screen, before: Ledger, after: Ledger, locale: str) -> None:
     """Prints the balances, and what was posted since `before`."""
     write = money_in(locale)
+    screen.tell("Credits are positive: what the platform owes. Debits are negative: what is held for it.")
     balances = Table("account", "holds", "postings", "balance", title="Balances", title_justify="left")
     for account_id, account in after.accounts.items():
         balance = after.balances[account_id]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from comptoir_server.runtime import Runtime
@@ -28,7 +29,7 @@ class Screen:
 
     def tell(self, words: str) -> None:
         """Says what the person does or what happens behind the scenes."""
-        self._console.print(Text(f"  {words}", style="dim italic"))
+        self._console.print(Padding(Text(words, style="dim italic"), (0, 0, 0, 2)))
 
     def show(self, drawing: RenderableType) -> None:
         """Prints a message, a table, or a line."""

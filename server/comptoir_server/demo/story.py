@@ -61,13 +61,13 @@ class Cast:
     async def _approve(self, link_url: str, account: str) -> str:
         """The way through the browser: our page, PayPal's, and ours again, which shows the code."""
         page = await self.browser.open(link_url)
-        self.screen.tell(f"Ada opens the link in her browser: “{page.title}”. She continues to PayPal.")
+        self.screen.tell(f"Ada opens the link in her browser: “{page.title}”. She presses “Continue to PayPal”.")
         page = await self.browser.press(page, "Continue to PayPal")
-        self.screen.tell(f"PayPal's page: “{page.title}”. She logs in as “{account}” and agrees.")
+        self.screen.tell(f"PayPal: “{page.title}”. She logs in as “{account}” and presses “Agree”.")
         page = await self.browser.press(page, "Agree", account=account)
         if not page.output:
             raise Failure(f"After the approval the browser shows “{page.title}” ({page.status}), and no code.")
-        self.screen.tell(f"Back on the first page: “{page.title}”: {page.output}")
+        self.screen.tell(f"Back on our page: “{page.title}”: {page.output}.")
         return page.output
 
     async def pay(self, bill: Message, wallet: Wallet) -> None:

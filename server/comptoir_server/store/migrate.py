@@ -2,30 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from comptoir_server.domain.wallets import OPEN_AT_FIRST
-from comptoir_server.store.columns import metadata
+from comptoir_server.store.errors import StorageUnavailable
+from comptoir_server.store.schema import Id
 from comptoir_server.store.tables import MARKETS, settings_table
 
+_STEPS = Path(__file__).with_name("migrations")
+_MODE = "mode"
 
-def _engine(url: str) -> sa.Engine:
-    return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+
+class WrongDatabase(Exception):
+    """The database is of another version or mode; the message says what to do."""
 
 
 def migrate(url: str, mode: str) -> None:
-    """Interim."""
-    engine = _engine(url)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        found = connection.execute(sa.select(settings_table.c.value).where(settings_table.c.name == "mode")).scalar()
+    """Takes every step that is missing, writes down the mode of a new database and opens its first markets.
+
+    Raises WrongDatabase for a database of the other mode, StorageUnavailable.
+    """
+    with _connected(url) as connection:
+        command.upgrade(_config(connection), "head")
+        found = _mode(connection)
         if found is None:
-            connection.execute(settings_table.insert().values(name="mode", value=mode))
+            connection.execute(settings_table.insert().values(name=_MODE, value=mode))
             for market, provider in OPEN_AT_FIRST:
                 row = {"market": market, "provider": provider, "open": True, "open_time": 0}
                 connection.execute(MARKETS.table.insert().values(**row))
-    engine.dispose()
+        elif found != mode:
+            raise _other_mode(found, mode)
 
 
 def require_current(url: str, mode: str) -> None:
-    """Interim."""
+    """Raises WrongDatabase unless every step was taken and the mode is `mode`; StorageUnavailable."""
+    with _connected(url) as connection:
+        head = ScriptDirectory(str(_STEPS)).get_current_head()
+        if MigrationContext.configure(connection).get_current_revision() != head:
+            raise WrongDatabase(
+                "The database is not of this version: run comptoir-server migrate --database …, then start again."
+            )
+        found = _mode(connection)
+        if found != mode:
+            raise _other_mode(found or "no", mode)
+
+
+def write_revision(url: str, message: str, revision: str, folder: Path) -> None:
+    """Writes the step from the database at `url` to the present tables into `folder`, to be read before it is kept."""
+    with _connected(url) as connection:
+        config = _config(connection)
+        config.set_main_option("version_locations", str(folder))
+        config.attributes["render_item"] = _render
+        command.revision(config, message, autogenerate=True, rev_id=revision)
+
+
+def _render(kind: str, item: Any, _context: Any) -> str | bool:
+    return "Id()" if kind == "type" and isinstance(item, Id) else False
+
+
+def _mode(connection: sa.Connection) -> str | None:
+    mode: str | None = connection.scalar(sa.select(settings_table.c.value).where(settings_table.c.name == _MODE))
+    return mode
+
+
+def _other_mode(found: str, wanted: str) -> WrongDatabase:
+    return WrongDatabase(
+        f"The database is of {found} mode, not {wanted}: start with --mode {found}, or use another database."
+    )
+
+
+def _config(connection: sa.Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_STEPS))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[sa.Connection]:
+    """A connection in one transaction. Raises StorageUnavailable."""
+    driver = "postgresql+psycopg://"
+    engine = sa.create_engine(url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1))
+    try:
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    except sa.exc.OperationalError as error:
+        raise StorageUnavailable(f"The database cannot be opened: {_reason(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def _reason(error: sa.exc.OperationalError) -> str:
+    return str(error.orig).splitlines()[0] if error.orig else "no reason was given."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -63,10 +64,12 @@ ROUNDS: tuple[Round, ...] = (
 """Every job of the workers."""
 
 
-async def run(deps: Deps, rounds: tuple[Round, ...] = ROUNDS) -> None:
-    """Starts a task for each job; they end when the server drains."""
-    for one in rounds:
-        deps.runtime.spawn(_repeat(deps, one), one.name)
+def run(deps: Deps, rounds: tuple[Round, ...] = ROUNDS) -> tuple[asyncio.Task[None], ...]:
+    """Starts a task for each job and answers them; they go on until they are cancelled, before the server drains.
+
+    What moves money runs in tasks of its own, which the drain waits for.
+    """
+    return tuple(deps.runtime.spawn(_repeat(deps, one), one.name) for one in rounds)
 
 
 async def _repeat(deps: Deps, one: Round) -> None:

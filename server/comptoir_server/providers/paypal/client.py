@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import httpx
 from comptoir_server.app.ports import OutcomeKind
 from comptoir_server.providers.paypal.answers import ANSWER_BYTES_MAX, Json, Unreadable, parse_object, required_text
 from comptoir_server.providers.paypal.config import PaypalConfig
-from comptoir_server.runtime import Runtime
+from comptoir_server.runtime import Runtime, fault
 
 TOKEN_PATH = "/v1/oauth2/token"  # noqa: S105 - a path
 CONNECT_SECONDS = 5.0
@@ -100,16 +100,18 @@ class PaypalClient:
         *,
         request_id: str = "",
         body: Mapping[str, Any] | None = None,
+        sent: str = "",
     ) -> Answer:
         """One call with a valid access token; once more when PayPal refuses the token.
 
-        An answer of any status but 429 is an answer. Raises CallFailed.
+        An answer of any status but 429 is an answer. `sent` names the fault point that is reached when the
+        whole request has been written. Raises CallFailed.
         """
         token = await self._access_token(deadline)
-        answer = await self._send(deadline, self._request(method, path, token, request_id, body))
+        answer = await self._send(deadline, self._request(method, path, token, request_id, body), sent)
         if answer.status == UNAUTHORIZED:
             token = await self._access_token(deadline, refused=token)
-            answer = await self._send(deadline, self._request(method, path, token, request_id, body))
+            answer = await self._send(deadline, self._request(method, path, token, request_id, body), sent)
         if answer.status == TOO_MANY_REQUESTS:
             raise CallFailed(OutcomeKind.THROTTLED, "RATE_LIMIT_REACHED")
         return answer
@@ -135,7 +137,7 @@ class PaypalClient:
         content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         return self._http.build_request(method, path, headers=headers, content=content)
 
-    async def _send(self, deadline: float, request: httpx.Request) -> Answer:
+    async def _send(self, deadline: float, request: httpx.Request, sent: str = "") -> Answer:
         """The answer to one request, read whole. Raises CallFailed with what the failure proves."""
         remaining = deadline - self._runtime.monotonic()
         if remaining <= 0:
@@ -143,6 +145,8 @@ class PaypalClient:
         connect = min(CONNECT_SECONDS, remaining)
         timeout = httpx.Timeout(remaining, connect=connect, pool=connect)
         request.extensions["timeout"] = timeout.as_dict()
+        if sent:
+            request.extensions["trace"] = _reaching(sent)
         try:
             # httpx bounds each read, this bounds their sum: an answer may drip for ever.
             async with asyncio.timeout(remaining):
@@ -223,6 +227,16 @@ class PaypalClient:
         self._token = token
         self._expire_at = now + lifetime
         self._renew_at = self._expire_at - min(TOKEN_MARGIN_SECONDS, lifetime / 10)
+
+
+def _reaching(point: str) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+    """What httpcore tells the steps of a request to: the last byte written is the fault point `point`."""
+
+    async def trace(step: str, _details: Mapping[str, Any]) -> None:
+        if step == "http11.send_request_body.complete":
+            fault(point)
+
+    return trace
 
 
 def _debug_id(response: httpx.Response) -> str:

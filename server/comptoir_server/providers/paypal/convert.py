@@ -46,9 +46,11 @@ AUTHORIZATION_STATUSES: Statuses = MappingProxyType(
         "CAPTURED": OutcomeKind.AUTHORIZED,
         "PENDING": OutcomeKind.PENDING,
         "DENIED": OutcomeKind.DECLINED,
-        "VOIDED": OutcomeKind.VOIDED,
+        "VOIDED": OutcomeKind.DECLINED,
     }
 )
+"""What an authorization's status says about holding money: one that was released holds nothing, for good."""
+
 VOID_STATUSES: Statuses = MappingProxyType(
     {
         "VOIDED": OutcomeKind.VOIDED,
@@ -77,7 +79,7 @@ _DECLINE_BY_REASON = MappingProxyType(
         "CHARGEBACK": DeclineCode.DO_NOT_HONOR,
     }
 )
-_UNTOUCHED_ORDER = frozenset({"CREATED", "SAVED", "APPROVED", "VOIDED"})
+_UNTOUCHED_ORDER = frozenset({"CREATED", "SAVED", "VOIDED"})
 
 
 def capture_outcome(capture: Json) -> Outcome:
@@ -171,6 +173,17 @@ def made_outcome(body: Json, instruction: Instruction) -> Outcome:
     return as_asked(refund_outcome(body), instruction)
 
 
+def approval(order: Json) -> tuple[OperationKind, str, Outcome] | None:
+    """What can be asked for now that the payer agreed to `order`, our id of it, and APPROVED; None while it cannot."""
+    if text(order, "status") != "APPROVED":
+        return None
+    kinds = [kind for kind, intent in INTENTS.items() if intent == text(order, "intent")]
+    unit = _only_unit(order)
+    if not kinds or part(unit, "payments"):
+        raise Unreadable("approved")
+    return kinds[0], text(unit, "invoice_id") or text(unit, "custom_id"), _order_without_payment(order)
+
+
 def prepared_order(order: Json, instruction: Instruction) -> str:
     """The id of the order just made, when it is the one asked for and still moves nothing."""
     reference = resource_id(order)
@@ -229,6 +242,8 @@ def _outcome(resource: Json, statuses: Statuses, decline_code: DeclineCode) -> O
 
 def _order_without_payment(order: Json) -> Outcome:
     status = required_text(order, "status")
+    if status == "APPROVED":
+        return Outcome(OutcomeKind.APPROVED, reference=resource_id(order), provider_code=status)
     if status in _UNTOUCHED_ORDER:
         return replace(ABSENT, provider_code=status)
     if status == "PAYER_ACTION_REQUIRED":

@@ -20,6 +20,7 @@ from comptoir_server.app.ports import (
     LinkRefused,
     LinkStart,
     Notice,
+    NoticeKind,
     OperationKind,
     Outcome,
     OutcomeKind,
@@ -28,17 +29,23 @@ from comptoir_server.app.ports import (
 )
 from comptoir_server.providers.paypal import convert, requests, webhook
 from comptoir_server.providers.paypal.amounts import NotRepresentable
-from comptoir_server.providers.paypal.answers import Json, Unreadable, link, required_text
+from comptoir_server.providers.paypal.answers import Json, Unreadable, link, required_text, text
 from comptoir_server.providers.paypal.capabilities import paypal_capabilities
 from comptoir_server.providers.paypal.certificates import Certificates
 from comptoir_server.providers.paypal.client import UNAUTHORIZED, Answer, CallFailed, PaypalClient
 from comptoir_server.providers.paypal.config import PaypalConfig
-from comptoir_server.providers.paypal.issues import IN_DOUBT, Problem, read_problem
+from comptoir_server.providers.paypal.issues import IN_DOUBT, NAME_BY_STATUS, Problem, read_problem
 from comptoir_server.providers.paypal.requests import NotAskable
 from comptoir_server.runtime import Runtime
 
 NO_CONTENT = 204
 NOT_FOUND = 404
+UNDONE = frozenset({OutcomeKind.ABSENT, OutcomeKind.APPROVED})
+"""What reading finds where nothing was executed."""
+
+_SENT = {kind: f"{kind.lower()}.sent" for kind in OperationKind} | {OperationKind.AUTHORIZE: "charge.sent"}
+"""The fault point of each operation, reached once PayPal may have read the request."""
+
 LINK_REFUSALS = frozenset({400, NOT_FOUND, 422})
 """Answers to an exchange which say that the payer did not approve, cancelled, or came too late."""
 
@@ -122,7 +129,9 @@ class PaypalProvider:
         try:
             path, body = requests.execution(instruction)
             key = requests.request_id(instruction.key, "execute")
-            answer = await self._client.call(deadline, "POST", path, request_id=key, body=body)
+            answer = await self._client.call(
+                deadline, "POST", path, request_id=key, body=body, sent=_SENT[instruction.kind]
+            )
             if not answer.ok:
                 return await self._refused(deadline, answer, instruction)
             return self._executed(answer, instruction)
@@ -146,6 +155,29 @@ class PaypalProvider:
         webhook.require_signature(delivery, self._config.webhook_id, key)
         return webhook.read_notice(body)
 
+    async def confirm(self, notice: Notice) -> Notice | None:
+        """Reads the named object from PayPal's API and tells it anew. Raises ProviderUnavailable."""
+        if notice.kind is NoticeKind.OTHER:
+            return notice
+        deadline = self._client.deadline()
+        try:
+            if notice.kind is NoticeKind.WALLET_REVOKED:
+                token = await self._found(deadline, requests.token_path(notice.wallet_token))
+                return notice if token is None else None
+            resource = await self._found(deadline, webhook.path_of(notice))
+            if resource is None:
+                return None
+            told = webhook.confirmed(notice, resource)
+            if told.operation is not OperationKind.REFUND or not told.parent_reference:
+                return told
+            # A refund made at PayPal's own pages names nothing of ours but, by its capture, the order.
+            capture = await self._get(deadline, requests.CAPTURES, told.parent_reference)
+            return replace(told, order_reference=convert.related_order(capture))
+        except NotAskable:
+            return None  # it has not the form of an id, so PayPal never gave it out
+        except (CallFailed, Unreadable) as failure:
+            raise ProviderUnavailable(f"PayPal did not confirm a notice: {failure}") from None
+
     async def close(self) -> None:
         """Closes connections."""
         await self._client.close()
@@ -159,7 +191,7 @@ class PaypalProvider:
             return Outcome(OutcomeKind.VOIDED, reference=instruction.target_reference, debug_id=answer.debug_id)
         made = answer.json()
         outcome = self._with_action(convert.made_outcome(made, instruction), made)
-        if outcome.kind is OutcomeKind.ABSENT:
+        if outcome.kind in UNDONE:
             outcome = replace(outcome, kind=OutcomeKind.IN_DOUBT)
         return replace(outcome, debug_id=answer.debug_id)
 
@@ -172,8 +204,8 @@ class PaypalProvider:
             return Outcome(kind, provider_code=problem.issue or str(answer.status), debug_id=answer.debug_id)
         if problem.rule.read_back:
             found = await self._look_up(deadline, instruction)
-            if found.kind is not OutcomeKind.ABSENT or problem.rule.decline is None:
-                kind = OutcomeKind.IN_DOUBT if found.kind is OutcomeKind.ABSENT else found.kind
+            if found.kind not in UNDONE or problem.rule.decline is None:
+                kind = OutcomeKind.IN_DOUBT if found.kind in UNDONE else found.kind
                 return replace(found, kind=kind, provider_code=problem.issue, debug_id=answer.debug_id)
         declined = _declined(problem, answer)
         if declined.decline_code is DeclineCode.PAYER_ACTION_NEEDED:
@@ -218,7 +250,16 @@ class PaypalProvider:
 
     async def _get(self, deadline: float, collection: str, reference: str) -> Json:
         """A resource that must be there. A missing one proves nothing: uncompleted orders are forgotten in hours."""
-        answer = await self._client.call(deadline, "GET", requests.resource_path(collection, reference))
+        found = await self._found(deadline, requests.resource_path(collection, reference))
+        if found is None:
+            raise CallFailed(OutcomeKind.IN_DOUBT, f"LOOK_UP_{NOT_FOUND}")
+        return found
+
+    async def _found(self, deadline: float, path: str) -> Json | None:
+        """The resource at `path`, None when PayPal has none there. Raises CallFailed for any other answer."""
+        answer = await self._client.call(deadline, "GET", path)
+        if answer.status == NOT_FOUND and text(answer.json(), "name") == NAME_BY_STATUS[NOT_FOUND]:
+            return None
         if answer.status != 200:
             raise CallFailed(OutcomeKind.IN_DOUBT, f"LOOK_UP_{answer.status}")
         return answer.json()

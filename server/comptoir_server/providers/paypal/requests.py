@@ -16,6 +16,7 @@ from comptoir_server.providers.paypal.amounts import to_money
 ORDERS = "/v2/checkout/orders"
 AUTHORIZATIONS = "/v2/payments/authorizations"
 CAPTURES = "/v2/payments/captures"
+REFUNDS = "/v2/payments/refunds"
 SETUP_TOKENS = "/v3/vault/setup-tokens"
 PAYMENT_TOKENS = "/v3/vault/payment-tokens"
 

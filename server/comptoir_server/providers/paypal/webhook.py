@@ -2,7 +2,8 @@
 
 Signed is `transmission id|time|our webhook id|CRC-32 of the body`, with RSA PKCS#1 v1.5 over SHA-256.
 CRC-32 is no digest: whoever holds one genuine delivery to us can write another body with the same
-checksum. A notice is therefore a reason to look (Provider.look_up), with what it says as a hint.
+checksum. A notice is therefore a reason to look and no more: what counts is the same object read from
+PayPal's API, which becomes a notice by the same readers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, WebhookRefused
+from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind, WebhookRefused
 from comptoir_server.providers.paypal.answers import (
     Json,
     Unreadable,
@@ -32,6 +33,7 @@ from comptoir_server.providers.paypal.answers import (
     text,
 )
 from comptoir_server.providers.paypal.convert import (
+    approval,
     authorization_outcome,
     capture_outcome,
     refund_outcome,
@@ -39,6 +41,7 @@ from comptoir_server.providers.paypal.convert import (
     resource_id,
     void_outcome,
 )
+from comptoir_server.providers.paypal.requests import AUTHORIZATIONS, CAPTURES, ORDERS, REFUNDS, resource_path
 
 BODY_BYTES_MAX = 262_144
 SIGNATURE_ALGORITHM = "SHA256withRSA"
@@ -120,12 +123,26 @@ def read_notice(body: bytes) -> Notice:
     try:
         event = parse_object(body)
         event_id, event_type = required_text(event, "id"), required_text(event, "event_type")
-        reader = _READERS.get(event_type)
-        if reader is None:
+        if event_type in _WALLET_EVENTS:
+            token = required_text(part(event, "resource"), "id")
+            return Notice(event_id, event_type, NoticeKind.WALLET_REVOKED, wallet_token=token)
+        if event_type not in _EVENTS:
             return Notice(event_id, event_type, NoticeKind.OTHER)
-        return reader(event_id, event_type, part(event, "resource"))
+        return _EVENTS[event_type].read(event_id, event_type, part(event, "resource"))
     except Unreadable as refusal:
         raise WebhookRefused(f"the body cannot be read: {refusal}") from None
+
+
+def path_of(notice: Notice) -> str:
+    """Where PayPal's API has the object that a notice of an outcome names. Raises NotAskable."""
+    return resource_path(_EVENTS[notice.event_type].collection, notice.reference)
+
+
+def confirmed(notice: Notice, resource: Json) -> Notice:
+    """What the API's `resource` says about the object that `notice` names. Raises Unreadable."""
+    if resource_id(resource) != notice.reference:
+        raise Unreadable("id")
+    return _EVENTS[notice.event_type].read(notice.event_id, notice.event_type, resource)
 
 
 def _capture(event_id: str, event_type: str, capture: Json) -> Notice:
@@ -135,13 +152,12 @@ def _capture(event_id: str, event_type: str, capture: Json) -> Notice:
 
 
 def _authorization(event_id: str, event_type: str, authorization: Json) -> Notice:
+    """A hold; or that it was released, by us, at PayPal's own pages, or because it expired."""
+    released = void_outcome(authorization)
+    if released.kind is OutcomeKind.VOIDED:
+        return _outcome_notice(event_id, event_type, OperationKind.VOID, released, authorization)
     outcome = authorization_outcome(authorization)
     return _outcome_notice(event_id, event_type, OperationKind.AUTHORIZE, outcome, authorization)
-
-
-def _voided(event_id: str, event_type: str, authorization: Json) -> Notice:
-    """A hold that was released, by us, at PayPal's own pages, or because it expired."""
-    return _outcome_notice(event_id, event_type, OperationKind.VOID, void_outcome(authorization), authorization)
 
 
 def _refund(event_id: str, event_type: str, refund: Json) -> Notice:
@@ -152,17 +168,19 @@ def _refund(event_id: str, event_type: str, refund: Json) -> Notice:
 
 
 def _order(event_id: str, event_type: str, order: Json) -> Notice:
-    reference = resource_id(order)
-    return Notice(event_id, event_type, NoticeKind.OTHER, order_reference=reference, reference=reference)
-
-
-def _token_gone(event_id: str, event_type: str, token: Json) -> Notice:
-    return Notice(event_id, event_type, NoticeKind.WALLET_REVOKED, wallet_token=required_text(token, "id"))
+    """An order that the payer agreed to. Once it is paid, its captures and authorizations tell of themselves."""
+    reference, approved = resource_id(order), approval(order)
+    if approved is None:
+        return Notice(event_id, event_type, NoticeKind.OTHER, order_reference=reference, reference=reference)
+    operation, object_id, outcome = approved
+    return Notice(event_id, event_type, NoticeKind.OUTCOME, operation, outcome, object_id, reference, reference)
 
 
 def _outcome_notice(
     event_id: str, event_type: str, operation: OperationKind, outcome: Outcome, resource: Json, parent: str = ""
 ) -> Notice:
+    if outcome.amount is None and operation is not OperationKind.VOID:
+        raise Unreadable("amount")
     # A refund carries our id as custom_id; a capture's custom_id is the payment, its invoice_id the capture.
     names = ("custom_id", "invoice_id") if operation is OperationKind.REFUND else ("invoice_id", "custom_id")
     return Notice(
@@ -178,25 +196,29 @@ def _outcome_notice(
     )
 
 
-Reader = Callable[[str, str, Json], Notice]
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event about money: where the API has the object that it tells of, and how that object is read."""
 
-_READERS: Mapping[str, Reader] = MappingProxyType(
+    collection: str
+    read: Callable[[str, str, Json], Notice]
+
+
+_EVENTS: Mapping[str, _Event] = MappingProxyType(
     {
-        "CHECKOUT.ORDER.APPROVED": _order,
-        "CHECKOUT.ORDER.COMPLETED": _order,
-        "CHECKOUT.PAYMENT-APPROVAL.REVERSED": _order,
-        "PAYMENT.AUTHORIZATION.CREATED": _authorization,
-        "PAYMENT.AUTHORIZATION.VOIDED": _voided,
-        "PAYMENT.CAPTURE.COMPLETED": _capture,
-        "PAYMENT.CAPTURE.DECLINED": _capture,
-        "PAYMENT.CAPTURE.DENIED": _capture,
-        "PAYMENT.CAPTURE.PENDING": _capture,
-        "PAYMENT.CAPTURE.REFUNDED": _refund,
-        "PAYMENT.CAPTURE.REVERSED": _refund,
-        "PAYMENT.REFUND.FAILED": _refund,
-        "PAYMENT.REFUND.PENDING": _refund,
-        "VAULT.PAYMENT-TOKEN.DELETED": _token_gone,
-        "VAULT.PAYMENT-TOKEN.DELETION-INITIATED": _token_gone,
+        "CHECKOUT.ORDER.APPROVED": _Event(ORDERS, _order),
+        "PAYMENT.AUTHORIZATION.CREATED": _Event(AUTHORIZATIONS, _authorization),
+        "PAYMENT.AUTHORIZATION.VOIDED": _Event(AUTHORIZATIONS, _authorization),
+        "PAYMENT.CAPTURE.COMPLETED": _Event(CAPTURES, _capture),
+        "PAYMENT.CAPTURE.DECLINED": _Event(CAPTURES, _capture),
+        "PAYMENT.CAPTURE.DENIED": _Event(CAPTURES, _capture),
+        "PAYMENT.CAPTURE.PENDING": _Event(CAPTURES, _capture),
+        "PAYMENT.CAPTURE.REFUNDED": _Event(REFUNDS, _refund),
+        "PAYMENT.CAPTURE.REVERSED": _Event(REFUNDS, _refund),
+        "PAYMENT.REFUND.FAILED": _Event(REFUNDS, _refund),
+        "PAYMENT.REFUND.PENDING": _Event(REFUNDS, _refund),
     }
 )
-"""Every event that may move money or a wallet here; the rest is told as OTHER."""
+"""Every event that may move money here; the rest is told as OTHER."""
+
+_WALLET_EVENTS = frozenset({"VAULT.PAYMENT-TOKEN.DELETED", "VAULT.PAYMENT-TOKEN.DELETION-INITIATED"})

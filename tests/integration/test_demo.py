@@ -1,0 +1,204 @@
+"""`comptoir-server demo` as people run it: the whole product in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from comptoir import Client
+from comptoir.v1 import GetBotProfileRequest
+from comptoir_server.demo.command import STANDIN_PORT
+from comptoir_server.runtime import usable_ports
+
+COMMAND = (sys.executable, "-m", "comptoir_server.cli", "demo")
+PLAY_SECONDS = 100.0
+
+pytestmark = pytest.mark.timeout(300)
+
+SEEN_IN_ORDER = (
+    "You came from our offer “Lisbon for two”.",
+    "Link PayPal",
+    "One last step: type the code into the chat",
+    "PayPal a•••@example.com is linked.",
+    "Pay $240.00 with PayPal a•••@example.com",
+    "Paid to Comptoir Air",
+    "Comptoir Air · boarding pass",
+    "Pay $318.00 with PayPal a•••@example.com",
+    "Bea Potter cannot fly",
+    "Given back: $159.00",
+    "Nothing was charged.",
+    "No harm done",
+    "Paid to Comptoir Air",
+    "is being confirmed.",
+    "Please do not pay again",
+    "Paid to Comptoir Air",
+    "captured: $1,116.00 in 4, in the ledger and in PayPal's own books",
+    "refunded: $159.00 in 1, in the ledger and in PayPal's own books",
+)
+
+
+@contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, with its temporary files below `folder`; ended however it goes."""
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if group_lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def group_lives(group: int) -> bool:
+    """Whether any process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def read_until(process: subprocess.Popen[str], part: str) -> str:
+    """What the command says up to the line that holds `part`; the whole of it where no line does."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if part in line:
+            break
+    return said
+
+
+def in_order(said: str, parts: tuple[str, ...]) -> list[str]:
+    """The parts that do not come in `said` after those before them; lines broken by a frame count as one."""
+    text = re.sub(r"\s*│\n│\s*|\s+", " ", said)
+    missing, place = [], 0
+    for part in parts:
+        found = text.find(part, place)
+        if found < 0:
+            missing.append(part)
+        place = max(place, found + len(part))
+    return missing
+
+
+def test_parts_that_are_missing_or_out_of_order_are_noticed() -> None:
+    assert in_order("│ one two │\n│ three │\nfour", ("two three", "four")) == []
+    assert in_order("one two", ("two", "one", "three")) == ["one", "three"]
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_the_demo_plays_every_act_and_leaves_nothing_behind(tmp_path: Path, run: str) -> None:
+    with started(tmp_path) as process:
+        said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == 0, said
+        assert in_order(said, SEEN_IN_ORDER) == []
+        assert not group_lives(process.pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_money_is_written_in_the_locale_that_was_asked_for(tmp_path: Path) -> None:
+    with started(tmp_path, "--locale", "de-DE") as process:
+        said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == 0, said
+        assert in_order(said, ("Pay 240,00 $ with PayPal a•••@example.com", "captured: 1.116,00 $ in 4")) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_demo_that_is_interrupted_ends_everything(tmp_path: Path, number: int, code: int) -> None:
+    with started(tmp_path) as process:
+        said = read_until(process, "Starting the airline's bot")
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == code, said + rest
+        assert "Interrupted; everything has ended." in rest
+        assert not group_lives(process.pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_fails_says_what_failed_and_shows_the_log(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/absent/comptoir.db"
+    with started(tmp_path, "--database", database) as process:
+        said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == 1
+        assert "`comptoir-server keys create` ended with exit code" in said
+        assert "keys.log" in said
+        assert not group_lives(process.pid)
+
+
+@pytest.mark.parametrize("locale", ["xx-YY", "none at all"])
+def test_a_locale_that_nobody_knows_is_refused_before_anything_starts(tmp_path: Path, locale: str) -> None:
+    with started(tmp_path, "--locale", locale) as process:
+        said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == 2
+        assert f"--locale '{locale}' is not known" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if usable(STANDIN_PORT):
+            other.bind(("127.0.0.1", STANDIN_PORT))
+            other.listen()
+        with started(tmp_path, "--keep") as process:
+            said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+            assert process.returncode == 2
+            assert re.fullmatch(r"Port \d+ is taken, perhaps by another `make run`: .+\n", said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kept_servers_answer_until_they_are_interrupted_and_keep_their_keys(tmp_path: Path) -> None:
+    if not all(usable(port) for port in (7600, 7680, STANDIN_PORT)):
+        pytest.skip("something else listens on the documented ports 7600, 7680 and 7610")
+    keys = []
+    for _ in range(2):
+        with started(tmp_path, "--keep") as process:
+            said = read_until(process, "Ctrl-C ends everything")
+            bot_id = re.search(r"COMPTOIR_BOT=(bot_\w+)", said)
+            channel = re.search(r"COMPTOIR_KEY=(\S+)", said)
+            assert bot_id, said
+            assert channel, said
+            with Client("127.0.0.1:7600", channel[1]) as client:
+                profile = client.partners.get_bot_profile(GetBotProfileRequest(bot_id=bot_id[1])).profile
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=PLAY_SECONDS)
+
+            assert profile.display_name == "Comptoir Air"
+            assert process.returncode == 0, said + rest
+            assert not group_lives(process.pid)
+        keys.append(channel[1])
+
+    assert keys[0] == keys[1]
+
+
+def usable(port: int) -> bool:
+    try:
+        usable_ports("127.0.0.1", (port,))
+    except OSError:
+        return False
+    return True
