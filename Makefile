@@ -40,7 +40,7 @@ gen: setup ## stubs and error classes from the protos
 	@$(BIN)/python clients/generate.py
 
 bench: setup ## measure speed on this machine
-	@$(BIN)/python -m pytest -q -m load -s -p tests.skips tests/load
+	@$(BIN)/python -m tests.load.bench
 
 clean: ## remove everything that was made here
 	rm -rf .venv .venv-generate .comptoir dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,11 +124,17 @@ def test_money_is_written_in_the_locale_that_was_asked_for(tmp_path: Path) -> No
         assert in_order(said, ("Pay 240,00 $ with PayPal a•••@example.com", "captured: 1.116,00 $ in 4")) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_demo_that_is_interrupted_ends_everything(tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("send", "number", "code"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "kill"],
+)
+def test_a_demo_that_is_interrupted_ends_everything(
+    tmp_path: Path, send: Callable[[int, int], None], number: int, code: int
+) -> None:
     with started(tmp_path) as process:
         said = read_until(process, "Starting the airline's bot")
-        process.send_signal(number)
+        send(process.pid, number)
         rest, _ = process.communicate(timeout=PLAY_SECONDS)
 
         assert process.returncode == code, said + rest

@@ -64,7 +64,7 @@ class Process:
         assert self.child.stdout is not None
         answer = self.child.stdout.readline()
         if not answer:
-            raise SystemExit(f"the process {self.child.args} ended")
+            raise SystemExit(f"the process {self.child.pid} ended")
         return json.loads(answer)
 
     def tell(self, line: dict[str, Any]) -> None:
@@ -148,12 +148,11 @@ def pgbench(console: Console, url: str) -> float:
         console.print("pgbench is not there; the ratio is left out.")
         return 0.0
     environment = {**os.environ, "PGCONNECT_TIMEOUT": "10"}
-    subprocess.run(
-        [found[-1], "-i", "-q", "-s", str(PGBENCH_SCALE), url], check=True, capture_output=True, env=environment
-    )
+    fill = [str(found[-1]), "-i", "-q", "-s", str(PGBENCH_SCALE), url]
+    subprocess.run(fill, check=True, capture_output=True, env=environment)
     results = []
     for _ in range(3):
-        command = [found[-1], "-c", "8", "-j", "2", "-T", str(PGBENCH_SECONDS), url]
+        command = [str(found[-1]), "-c", "8", "-j", "2", "-T", str(PGBENCH_SECONDS), url]
         text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
         results.append(
             next(float(line.split("=")[1].split()[0]) for line in text.splitlines() if line.startswith("tps"))

@@ -57,7 +57,7 @@ class Callers:
 
     async def _caller(self, number: int, method: str, calls: int, times: list[float]) -> None:
         channel = self._channels[number % CHANNELS]
-        call = channel.unary_unary(PATHS[method])
+        call: Any = channel.unary_unary(PATHS[method])
         for _ in range(calls):
             raw = self._request(number, method)
             started = time.perf_counter()

@@ -20,6 +20,7 @@ from comptoir_server.app.ports import (
     LinkRefused,
     LinkStart,
     Notice,
+    NoticeKind,
     OperationKind,
     Outcome,
     OutcomeKind,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from comptoir_server.app.ports import (
 )
 from comptoir_server.providers.paypal import PaypalConfig, PaypalProvider
 from comptoir_server.providers.paypal.client import CallFailed, PaypalClient
-from comptoir_server.runtime import Runtime
+from comptoir_server.runtime import Runtime, arm_faults
 from tests.support import paypal_wire as wire
 
 CHARGE, AUTHORIZE = OperationKind.CHARGE, OperationKind.AUTHORIZE
@@ -321,3 +322,57 @@ async def test_without_a_token_nothing_is_asked_for(status: int, grant: Any, kin
     provider, script, _ = wire.connector(answers(status, grant), answers_token=False)
     assert (await provider.execute(wire.instruction(CHARGE))).kind is kind
     assert script.calls == []
+
+
+# --- Fault points ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "point"),
+    [
+        (CHARGE, "charge.sent"),
+        (AUTHORIZE, "charge.sent"),
+        (CAPTURE, "capture.sent"),
+        (VOID, "void.sent"),
+        (REFUND, "refund.sent"),
+    ],
+)
+async def test_the_fault_point_lies_between_the_last_byte_sent_and_the_first_one_read(
+    kind: OperationKind, point: str
+) -> None:
+    reached: list[str] = []
+    may_answer = asyncio.Event()
+
+    def strike(name: str) -> None:
+        reached.append(name)
+        may_answer.set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
+        await reader.readexactly(int(length.split(b":")[1]))
+        grants = b"/v1/oauth2/token" in head
+        if not grants:
+            await may_answer.wait()
+        body = json.dumps(wire.TOKEN_ANSWER if grants else {"name": "INTERNAL_SERVER_ERROR"}).encode()
+        status = b"200 OK" if grants else b"500 Internal Server Error"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(body), body))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = PaypalProvider(replace(wire.CONFIG, base_url=address), Runtime())
+    arm_faults(strike)
+    try:
+        outcome = await provider.execute(wire.instruction(kind))
+        await provider.look_up(wire.instruction(kind))
+    finally:
+        arm_faults(None)
+        await provider.close()
+        server.close()
+        await server.wait_closed()
+
+    assert outcome.kind is OutcomeKind.IN_DOUBT
+    assert reached == [point], "once, for the call that moves money and for no other"

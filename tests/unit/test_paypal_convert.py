@@ -182,9 +182,14 @@ def test_a_completed_order_without_a_capture_is_not_paid_and_not_absent() -> Non
         convert.order_outcome(wire.order("COMPLETED"), wire.instruction(CHARGE))
 
 
-@pytest.mark.parametrize("status", ["CREATED", "SAVED", "APPROVED", "VOIDED"])
+@pytest.mark.parametrize("status", ["CREATED", "SAVED", "VOIDED"])
 def test_an_order_that_nobody_completed_means_absent(status: str) -> None:
     assert convert.order_outcome(wire.order(status), wire.instruction(CHARGE)).kind is OutcomeKind.ABSENT
+
+
+def test_an_order_that_its_payer_approved_can_be_asked_for_again() -> None:
+    outcome = convert.order_outcome(wire.order("APPROVED"), wire.instruction(CHARGE))
+    assert (outcome.kind, outcome.reference, outcome.amount) == (OutcomeKind.APPROVED, wire.ORDER_ID, None)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ def test_two_live_captures_in_one_order_are_unreadable_and_a_declined_one_is_pas
         ("CAPTURED", OutcomeKind.AUTHORIZED),
         ("PENDING", OutcomeKind.PENDING),
         ("DENIED", OutcomeKind.DECLINED),
-        ("VOIDED", OutcomeKind.VOIDED),
+        ("VOIDED", OutcomeKind.DECLINED),
     ],
 )
 def test_an_authorization_says_what_became_of_the_hold_and_when_it_ends(status: str, kind: OutcomeKind) -> None:

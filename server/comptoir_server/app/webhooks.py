@@ -47,7 +47,7 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
     """Confirms a stored delivery at its provider and acts on what the API says.
 
     What is not confirmed, or speaks of something that is not known yet, waits and is tried again; once nothing has
-    claimed it for a week it is listed as foreign. A provider that cannot be asked is asked again for as long as it takes.
+    claimed it for a week it is listed as foreign. A provider that cannot be asked is asked again until it can.
     """
     delivery = await deps.store.write(lambda tx: _take(tx, provider, event_id))
     if delivery is None:

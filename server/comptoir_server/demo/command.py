@@ -119,7 +119,7 @@ async def _guarded(work: _Work, folder: Path, screen: Screen, runtime: Runtime) 
     except (Failure, ComptoirError) as failure:
         words = str(failure)
     except asyncio.CancelledError:
-        if not interruption.fallen:
+        if interruption.signal:  # a terminal's Ctrl-C ends our processes as well: that is no fall
             screen.line("Interrupted; everything has ended.")
             return SIGNALED + interruption.signal
         words = f"The {interruption.fallen} ended by itself."

@@ -11,6 +11,9 @@ from comptoir_server.demo.screen import Screen
 from comptoir_server.demo.site import Keys, Site, keep_keys, kept_keys
 from comptoir_server.runtime import Runtime
 
+ENVIRONMENT = "env"
+"""The file in which the addresses and keys stand for a shell."""
+
 
 async def keep_running(site: Site, processes: Processes, screen: Screen, runtime: Runtime) -> None:
     """Starts everything, says how to use it, and returns only by being cancelled."""
@@ -20,9 +23,24 @@ async def keep_running(site: Site, processes: Processes, screen: Screen, runtime
         with screen.step("Making a database and keys"):
             keys = await site.prepare(processes)
             keep_keys(site, keys)
+    _write_environment(site, keys)
     await site.start(processes, keys, screen, runtime)
     _explain(site, keys, screen)
     await asyncio.Event().wait()
+
+
+def _write_environment(site: Site, keys: Keys) -> None:
+    """A file for `.` in a shell, so that commands can be copied as they stand; its owner alone can read it."""
+    words = {
+        "TARGET": site.addresses.grpc,
+        "KEY": keys.airline,
+        "CHANNEL_KEY": keys.channel,
+        "OPERATOR_KEY": keys.operator,
+        "BOT": keys.bot_id,
+    }
+    path = site.folder / ENVIRONMENT
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={value}\n" for name, value in words.items()), encoding="utf-8")
 
 
 def _explain(site: Site, keys: Keys, screen: Screen) -> None:
