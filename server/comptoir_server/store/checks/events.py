@@ -1,0 +1,67 @@
+"""What was told, and what was said."""
+
+from __future__ import annotations
+
+from comptoir_server.domain.events import TYPES
+from comptoir_server.store.checks.invariant import Invariant, gapless, rows_of
+
+
+def _told(noun: str, table: str, logs: tuple[str, ...], code: str) -> Invariant:
+    """The rule that an object's present state was told in the logs of everybody it concerns."""
+    known = " ".join(f"WHEN '{state}' THEN '{kind}'" for (told, state), kind in TYPES.items() if told == noun)
+    event = f"CASE t.state {known} END"
+    missing = " OR ".join(
+        f"NOT EXISTS (SELECT 1 FROM events e WHERE e.log_id = t.{log} AND e.type = {event} "  # noqa: S608 - our own words
+        f"AND e.payload LIKE '%\"id\":\"' || t.id || '\"%')"
+        for log in logs
+    )
+    return Invariant(
+        code,
+        f"The present state of each {noun.replace('_', ' ')} was told to everybody it concerns.",
+        rows_of(table),
+        f"SELECT t.id FROM {table} t WHERE {missing}",  # noqa: S608 - our own words
+    )
+
+
+_BOTH = ("partner_id", "channel_id")
+
+INVARIANTS: tuple[Invariant, ...] = (
+    _told("payment", "payments", _BOTH, "E1a"),
+    _told("capture", "captures", _BOTH, "E1b"),
+    _told("refund", "refunds", _BOTH, "E1c"),
+    _told("checkout", "checkouts", _BOTH, "E1d"),
+    _told("order", "orders", _BOTH, "E1e"),
+    _told("session", "sessions", _BOTH, "E1f"),
+    _told("wallet_link", "wallet_links", ("channel_id",), "E1g"),
+    _told("wallet", "wallets", ("channel_id",), "E1h"),
+    gapless("E2", "Positions in a log run from 1 without gaps.", "events", "position", "log_id"),
+    gapless(
+        "E3",
+        "Events of a session are numbered from 1 without gaps in each log.",
+        "events",
+        "session_sequence",
+        "log_id, session_id",
+        "session_id IS NOT NULL",
+    ),
+    Invariant(
+        "E4",
+        "Nobody has acknowledged more than there is.",
+        rows_of("consumers"),
+        "SELECT c.name FROM consumers c WHERE c.position > "
+        "(SELECT coalesce(max(e.position), 0) FROM events e WHERE e.log_id = c.log_id)",
+    ),
+    gapless("M1", "Messages of a session are numbered from 1 without gaps.", "messages", "sequence", "session_id"),
+    Invariant(
+        "M2",
+        "A session counts its messages.",
+        rows_of("sessions"),
+        "SELECT s.id FROM sessions s LEFT JOIN messages m ON m.session_id = s.id "
+        "GROUP BY s.id, s.message_count HAVING count(m.id) <> s.message_count",
+    ),
+    Invariant(
+        "M3",
+        "A person has at most one open session with a bot.",
+        rows_of("sessions", "state = 'OPEN'"),
+        "SELECT min(id) FROM sessions WHERE state = 'OPEN' GROUP BY bot_id, user_id HAVING count(*) > 1",
+    ),
+)
