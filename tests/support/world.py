@@ -14,7 +14,9 @@ from comptoir_server.app import checkouts, payments
 from comptoir_server.app.call import CallContext, Caller
 from comptoir_server.app.checkouts import ItemOrder
 from comptoir_server.app.deps import Deps, Settings
+from comptoir_server.app.events import tell
 from comptoir_server.app.settled import Settled
+from comptoir_server.app.wallet_views import bare_wallet
 from comptoir_server.domain.checkouts import CaptureMode, Checkout
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.partners import Bot, BotState, Channel, Partner, PartnerState
@@ -260,6 +262,8 @@ async def _populate(deps: Deps, runtime: MovableRuntime, provider: ScriptedProvi
     async def work(tx: Tx) -> None:
         for record in (partner, bot, channel, user, bot_user, session, wallet, market):
             tx.put(record)
+        tell(tx, "session", session)
+        tell(tx, "wallet", bare_wallet(wallet))
 
     await deps.store.write(work)
     return World(deps, runtime, provider, partner.id, bot.id, channel.id, user_id, session_id, wallet_id)

@@ -55,7 +55,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         "A checkout lists as many payments as it has.",
         rows_of("checkouts"),
         "SELECT c.id FROM checkouts c LEFT JOIN payments p ON p.checkout_id = c.id GROUP BY c.id, c.payment_ids "
-        "HAVING count(p.id) * 33 + 1 <> length(c.payment_ids) AND count(p.id) > 0 OR count(p.id) = 0 AND c.payment_ids <> '[]'",
+        "HAVING (count(p.id) > 0 AND count(p.id) * 33 + 1 <> length(c.payment_ids)) "
+        "OR (count(p.id) = 0 AND c.payment_ids <> '[]')",
     ),
     Invariant(
         "K8",

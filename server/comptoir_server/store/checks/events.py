@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from comptoir_server.domain.events import TYPES
-from comptoir_server.store.checks.invariant import Invariant, gapless, rows_of
+from comptoir_server.store.checks.invariant import OBJECT_ID, Invariant, gapless, rows_of
 
 
 def _told(noun: str, table: str, logs: tuple[str, ...], code: str) -> Invariant:
     """The rule that an object's present state was told in the logs of everybody it concerns."""
     known = " ".join(f"WHEN '{state}' THEN '{kind}'" for (told, state), kind in TYPES.items() if told == noun)
-    event = f"CASE t.state {known} END"
-    missing = " OR ".join(
-        f"NOT EXISTS (SELECT 1 FROM events e WHERE e.log_id = t.{log} AND e.type = {event} "  # noqa: S608 - our own words
-        f"AND e.payload LIKE '%\"id\":\"' || t.id || '\"%')"
+    told = f"SELECT DISTINCT log_id, type, {OBJECT_ID} AS object_id FROM events WHERE noun = '{noun}'"  # noqa: S608
+    missing = " UNION ".join(
+        f"SELECT t.id FROM {table} t LEFT JOIN ({told}) e ON e.object_id = t.id AND e.log_id = t.{log} "  # noqa: S608
+        f"AND e.type = CASE t.state {known} END WHERE e.object_id IS NULL"
         for log in logs
     )
-    return Invariant(
-        code,
-        f"The present state of each {noun.replace('_', ' ')} was told to everybody it concerns.",
-        rows_of(table),
-        f"SELECT t.id FROM {table} t WHERE {missing}",  # noqa: S608 - our own words
-    )
+    words = f"The present state of each {noun.replace('_', ' ')} was told to everybody it concerns."
+    return Invariant(code, words, rows_of(table), missing)
 
 
 _BOTH = ("partner_id", "channel_id")

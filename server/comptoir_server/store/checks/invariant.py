@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+OBJECT_ID = "{object_id}"
+"""In a query: the id of the object that an event tells about, which each database reads from the payload in its way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invariant:

@@ -64,7 +64,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         "C4d",
         "What a payment has reserved for refunds is the sum of those under way.",
         rows_of("payments"),
-        "SELECT p.id FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id AND r.state IN ('PROCESSING', 'IN_DOUBT') "
+        "SELECT p.id FROM payments p LEFT JOIN refunds r ON r.payment_id = p.id "
+        "AND r.state IN ('PROCESSING', 'IN_DOUBT') "
         "GROUP BY p.id, p.refunding HAVING coalesce(sum(r.amount), 0) <> p.refunding",
     ),
     Invariant(
@@ -107,7 +108,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "C9",
-        "Every payment, capture and refund under way has an operation that was stored with it: its key at the provider.",
+        "Every payment, capture and refund under way has an operation: our key at the provider, stored first.",
         rows_of("operations"),
         "SELECT id FROM (SELECT id, state, create_time FROM payments WHERE state = 'PROCESSING' "
         "UNION ALL SELECT id, state, create_time FROM captures WHERE state IN ('PROCESSING', 'IN_DOUBT') "

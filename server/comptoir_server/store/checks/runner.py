@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from comptoir_server.store.checks import checkouts, events, ledger, payments, wallets
-from comptoir_server.store.checks.invariant import Invariant
+from comptoir_server.store.checks.invariant import OBJECT_ID, Invariant
 
 INVARIANTS: tuple[Invariant, ...] = (
     *ledger.INVARIANTS,
@@ -79,6 +79,8 @@ def check_database(url: str) -> Report:
         return Report((), "The database has other tables than this version: run comptoir-server migrate first.")
 
 
+_OBJECT_ID = {"sqlite": "json_extract(payload, '$.id')", "postgresql": "payload::json ->> 'id'"}
+
 _BEGIN = {
     "sqlite": "BEGIN",
     "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -87,7 +89,8 @@ _BEGIN = {
 
 def _finding(connection: sa.Connection, invariant: Invariant) -> Finding:
     examined = connection.scalar(sa.text(invariant.examined)) or 0
-    broken = tuple(str(row[0]) for row in connection.execute(sa.text(invariant.broken)))
+    query = invariant.broken.replace(OBJECT_ID, _OBJECT_ID[connection.dialect.name])
+    broken = tuple(str(row[0]) for row in connection.execute(sa.text(query)))
     return Finding(invariant, examined, broken)
 
 

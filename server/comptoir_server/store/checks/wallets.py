@@ -67,7 +67,8 @@ INVARIANTS: tuple[Invariant, ...] = (
         "A4",
         "A request that waits for its answer waits for something that is there.",
         rows_of("requests"),
-        "SELECT r.key FROM requests r WHERE r.answer = '' AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = r.object_id) "
+        "SELECT r.key FROM requests r WHERE r.answer = '' "
+        "AND NOT EXISTS (SELECT 1 FROM payments p WHERE p.id = r.object_id) "
         "AND NOT EXISTS (SELECT 1 FROM captures c WHERE c.id = r.object_id) "
         "AND NOT EXISTS (SELECT 1 FROM refunds f WHERE f.id = r.object_id)",
     ),
