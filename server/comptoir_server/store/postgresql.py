@@ -169,7 +169,9 @@ class PostgresqlSession:
         return _FAILURES.get(code) or _FAILURES.get(code[:2], Failure.REFUSED)
 
     def _run(self, statement: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
-        return self._execute(statement.encode(), parameters or None)
+        if not parameters:
+            return self._execute(statement.encode(), prepare=False)
+        return self._execute(statement.encode(), parameters)
 
     def _quoted(self, names: Iterable[str]) -> list[str]:
         quote = self.connection.dialect.identifier_preparer.quote

@@ -38,4 +38,4 @@ async def deliveries(tx: Tx, now: int, limit: int) -> list[tuple[str, str]]:
         .order_by(table.next_time)
         .limit(limit)
     )
-    return [row._tuple() for row in await tx.query(statement)]
+    return [(provider, event_id) for provider, event_id in await tx.query(statement)]
