@@ -42,7 +42,12 @@ def _only_allowed(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> M
 
 
 def set_up(*, level: str = "info") -> None:
-    """Makes every logger of the process write JSON lines to standard error."""
+    """Makes every logger of the process write JSON lines to standard error.
+
+    Libraries that log addresses (a provider's token may stand in one) are kept silent below warnings.
+    """
+    for name in ("httpx", "httpcore", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -313,6 +313,13 @@ async def test_a_hold_its_capture_and_a_refund_are_told_with_their_parents(world
     assert notices[2].parent_reference == captured.reference
     amounts = [item.outcome.amount for item in notices if item.outcome]
     assert amounts == [1250, 1000, 400, None]
+    confirmed = [await world.provider.confirm(notice) for notice in notices]
+    assert notices[1].outcome is not None
+    since = replace(notices[1].outcome, provider_code="PARTIALLY_REFUNDED")
+    assert confirmed[1] == replace(notices[1], outcome=since)
+    assert confirmed[2] == replace(notices[2], order_reference=capture.order_reference)
+    assert confirmed[3] == notices[3]
+    assert confirmed[0] == replace(notices[3], event_id=notices[0].event_id, event_type=notices[0].event_type)
 
 
 async def test_a_pending_charge_is_told_twice(world: World) -> None:
@@ -333,11 +340,46 @@ async def test_what_is_done_at_paypals_own_pages_is_told_without_an_id_of_ours(w
     assert (told.event_type, told.operation, told.object_id) == ("PAYMENT.CAPTURE.REVERSED", REFUND, "")
     assert told.parent_reference == refund.target_reference
     assert told.outcome == Outcome(OutcomeKind.REFUNDED, told.reference, 1250, "EUR", provider_code="COMPLETED")
-    await world.control(
-        "POST", "dashboard/revoke", token=(await world.control("GET", "books"))["payment_tokens"][0]["id"]
-    )
+    assert await world.provider.confirm(told) == replace(told, order_reference=refund.order_reference)
+
+
+async def test_a_permission_taken_back_is_told_and_confirmed_once_it_is_gone(world: World) -> None:
+    token = (await world.wallet()).token
+    early = Notice("WH-1", "VAULT.PAYMENT-TOKEN.DELETED", NoticeKind.WALLET_REVOKED, wallet_token=token)
+    assert await world.provider.confirm(early) is None
+    await world.delivered()
+    await world.control("POST", "dashboard/revoke", token=token)
     (told,) = await world.delivered()
-    assert (told.kind, bool(told.wallet_token)) == (NoticeKind.WALLET_REVOKED, True)
+    assert (told.kind, told.wallet_token) == (NoticeKind.WALLET_REVOKED, token)
+    assert await world.provider.confirm(told) == told
+
+
+async def test_an_approval_is_told_with_our_payment_and_confirmed_until_the_order_is_paid(world: World) -> None:
+    instruction = await world.prepared(CHARGE, "action", return_url=RETURN_URL)
+    await world.provider.execute(instruction)
+    await world.control("POST", "approve", token=instruction.order_reference, account="action")
+    told = (await world.delivered())[-1]
+    assert (told.event_type, told.operation, told.object_id) == ("CHECKOUT.ORDER.APPROVED", CHARGE, "pay_1")
+    assert told.outcome is not None
+    assert (told.outcome.kind, told.order_reference) == (OutcomeKind.APPROVED, instruction.order_reference)
+    assert await world.provider.confirm(told) == told
+    await world.provider.execute(replace(instruction, key="key_2", wallet_token=""))
+    paid = await world.provider.confirm(told)
+    assert paid is not None
+    assert paid.kind is NoticeKind.OTHER
+
+
+async def test_what_paypal_does_not_have_is_not_confirmed(world: World) -> None:
+    refund = await world.prepared(REFUND)
+    for notice in (
+        Notice("WH-1", "PAYMENT.CAPTURE.COMPLETED", NoticeKind.OUTCOME, CHARGE, reference="9ZZ"),
+        Notice("WH-2", "PAYMENT.CAPTURE.REFUNDED", NoticeKind.OUTCOME, REFUND, reference=refund.target_reference),
+        Notice("WH-3", "PAYMENT.CAPTURE.COMPLETED", NoticeKind.OUTCOME, CHARGE, reference="../orders"),
+    ):
+        assert await world.provider.confirm(notice) is None
+    await world.fault("captures.get", "error_before")
+    with pytest.raises(ProviderUnavailable):
+        await world.provider.confirm(Notice("WH-4", "PAYMENT.CAPTURE.COMPLETED", NoticeKind.OUTCOME, reference="9ZZ"))
 
 
 async def test_a_delivery_for_another_subscription_or_with_another_body_is_refused(world: World) -> None:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from comptoir_server.app import webhooks
+from comptoir_server.app import payments, webhooks
 from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind
 from comptoir_server.domain.checkouts import CaptureMode, CheckoutState
 from comptoir_server.domain.inbox import FOREIGN_SECONDS, DeliveryState
+from comptoir_server.domain.money import Money
 from comptoir_server.domain.orders import Order, OrderState
 from comptoir_server.domain.payments import PaymentState, PendingState
 from comptoir_server.domain.wallets import WalletState
@@ -103,7 +104,7 @@ async def test_a_forged_amount_on_something_real_is_read_as_the_provider_has_it(
 
 
 async def test_a_provider_that_cannot_be_asked_now_is_asked_again_and_never_disowned(world: World) -> None:
-    checkout_id, payment_id = await in_doubt(world)
+    _, payment_id = await in_doubt(world)
     world.provider.unseen = 99
     notice = world.provider.notice(payment_id)
     world.provider.fail("confirm", times=2)
@@ -331,3 +332,37 @@ async def test_a_charge_that_succeeds_after_it_was_given_up_is_given_back_and_le
     assert order is not None
     assert (order.payment_id, order.state, order.refunded) == (second_id, OrderState.OPEN, 0)
     await require_same_books(world, 24_000)
+
+
+async def test_a_capture_that_succeeds_after_it_was_given_up_is_given_back_although_all_was_taken_since(
+    world: World,
+) -> None:
+    """Providers let a little more be taken than was held: PayPal 115 per cent of it."""
+    payment = (await world.confirm(await world.checkout(capture_mode=CaptureMode.MANUAL)))["payment"]
+    world.provider.books.held[payment.reference] = 27_600
+    world.provider.replies.append(LOST_REPLY)
+    given_up_id = await capture(world, payment.id, 2_000)
+    world.provider.unseen = 99
+    world.provider.replies.extend([LOST_REQUEST] * 3)
+    for seconds in (6, 3 * 3_600, 3_600):
+        await world.work(seconds)
+    assert (await world.now_payment(payment.id)).capturable == 24_000
+    world.provider.unseen = 0
+    world.provider.replies.clear()
+    await capture(world, payment.id, 24_000)
+
+    await deliver(world, world.provider.notice(given_up_id))
+    await world.work(6)
+
+    after = await world.now_payment(payment.id)
+    assert (after.captured, after.refunded) == (26_000, 2_000)
+    await require_same_books(world, 24_000)
+
+
+async def capture(world: World, payment_id: str, minor_units: int) -> str:
+    """The id of a capture of a part of the hold; nobody waits long for it."""
+    call = replace(world.by_partner("CreateCapture"), deadline=world.runtime.monotonic() + 0.3)
+    amount = Money(minor_units, "USD")
+    answer = await payments.create_capture(world.deps, call, payment_id=payment_id, amount=amount, final=False)
+    capture_id: str = answer["capture"].id
+    return capture_id

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 
 from comptoir_server import log
-from comptoir_server.app.credentials import hint, new_secret
+from comptoir_server.app.credentials import hint, new_secret, secret_hash
 from comptoir_server.app.deps import Deps, Settings
 from comptoir_server.app.settled import Settled
 from comptoir_server.domain.checkouts import CaptureMode, Checkout, CheckoutState, LineItem
@@ -63,7 +63,7 @@ class Shop:
         bot = Bot(new_id("bot"), partner.id, "Shop", "", BotState.LIVE, now)
         channel = Channel(new_id("chn"), "Bench", now)
         key = ApiKey(
-            new_id("key"), channel.id, "", vault.hash("api key", self.secret), hint(self.secret), ("*",),
+            new_id("key"), channel.id, "", secret_hash(vault, self.secret), hint(self.secret), ("*",),
             KeyState.ACTIVE, now, 0,
         )  # fmt: skip
         self.records: list[object] = [partner, bot, channel, key, Market("US", "instant", True, 0)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Self
 
 import psycopg.conninfo
 
 COMMIT = b"COMMIT\x00"
-SIMPLE_QUERY, PARSE = b"Q", b"P"
 
 
 class Cut(Enum):
@@ -33,15 +33,25 @@ class CutLine:
         self.url = f"postgresql://{parts['user']}@127.0.0.1:{port}/{parts['dbname']}?sslmode=disable&gssencmode=disable"
         self.cut: Cut | None = None
         self.cuts = 0
+        self._threads: list[threading.Thread] = []
         self.refuses = False
         """While true, new connections are turned away."""
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _shut(self._listener)
+        for thread in self._threads:
+            thread.join()
         self._listener.close()
+
+    def _start(self, run: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
 
     def _accept(self) -> None:
         while True:
@@ -51,35 +61,39 @@ class CutLine:
                 return
             if self.refuses:
                 client.close()
-                continue
-            server = socket.socket(socket.AF_UNIX)
+            else:
+                self._start(self._relay, client)
+
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(self._server)
-            threading.Thread(target=self._to_server, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._to_client, args=(client, server), daemon=True).start()
+            answers = self._start(_forward, server, client)
+            while data := _receive(client):
+                if self.cut is not None and COMMIT in data:
+                    self._cut_off(client, server, data)
+                    break
+                server.sendall(data)
+            _shut(server)
+            answers.join()
 
-    def _to_server(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _receive(client):
-            if self.cut is not None and COMMIT in data:
-                cut, self.cut = self.cut, None
-                self.cuts += 1
-                _close(client)
-                if cut is Cut.LATE:
-                    time.sleep(0.3)
-                if cut is not Cut.BEFORE:
-                    server.sendall(data)
-                    while _receive(server):
-                        pass
-                break
+    def _cut_off(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
+        cut, self.cut = self.cut, None
+        self.cuts += 1
+        _shut(client)
+        if cut is Cut.LATE:
+            time.sleep(0.3)
+        if cut is not Cut.BEFORE:
             server.sendall(data)
-        _close(server)
+            time.sleep(0.1)  # PostgreSQL is busy with the COMMIT, whoever listens
 
-    def _to_client(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _receive(server):
-            try:
-                client.sendall(data)
-            except OSError:
-                return
-        _close(client)
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    while data := _receive(source):
+        try:
+            target.sendall(data)
+        except OSError:
+            break  # a client that is cut off
+    _shut(target)
 
 
 def _receive(line: socket.socket) -> bytes:
@@ -89,8 +103,8 @@ def _receive(line: socket.socket) -> bytes:
         return b""
 
 
-def _close(line: socket.socket) -> None:
+def _shut(line: socket.socket) -> None:
     try:
         line.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return
+        return  # it was shut by the other side

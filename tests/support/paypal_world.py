@@ -143,6 +143,15 @@ class World:
         )
         return replace(following, **changes)
 
+    async def agree(self, url: str, account: str) -> None:
+        """The payer opens PayPal's page, logs in as `account` and agrees."""
+        page = await self._controls.get(url)
+        assert page.status_code == 200, page.text
+        form = {"token": page.url.params["token"], "account": account, "action": "agree"}
+        assert form["token"] in page.text
+        answer = await self._controls.post(str(page.url.copy_with(query=None)), data=form)
+        assert answer.status_code == 303, answer.text
+
     async def delivered(self) -> list[Notice]:
         """Every webhook that is due, read by the connector."""
         self.paypal.advance(self.now)

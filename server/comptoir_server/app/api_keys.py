@@ -86,9 +86,9 @@ async def list_api_keys(deps: Deps, call: CallContext, *, owner_id: str, page_si
     wanted = paging.size(page_size)
     before_id = paging.position(deps, call, page_token)
     keys = await deps.store.read(
-        lambda tx: page_of_api_keys(tx, owner, call.bot_id, page_size=wanted, before_id=before_id)
+        lambda tx: page_of_api_keys(tx, owner, call.bot_id, page_size=wanted + 1, before_id=before_id)
     )
-    return {"api_keys": tuple(keys), "next_page_token": paging.next_token(deps, call, keys, wanted)}
+    return paging.page(deps, call, "api_keys", keys, wanted)
 
 
 async def revoke_api_key(deps: Deps, call: CallContext, *, api_key_id: str) -> Answer:

@@ -276,11 +276,11 @@ async def list_checkouts(
             session_id=session_id,
             partner_reference=partner_reference,
             state=state,
-            page_size=wanted,
+            page_size=wanted + 1,
             before_id=before_id,
         )
     )
-    return {"checkouts": tuple(rows), "next_page_token": paging.next_token(deps, call, rows, wanted)}
+    return paging.page(deps, call, "checkouts", rows, wanted)
 
 
 async def cancel_checkout(deps: Deps, call: CallContext, *, checkout_id: str) -> Answer:

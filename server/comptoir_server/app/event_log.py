@@ -20,7 +20,13 @@ KNOWN_TYPES = frozenset(TYPES.values()) | frozenset(OTHERS)
 
 
 async def list_events(
-    deps: Deps, call: CallContext, *, cursor: str, type: str, session_id: str, page_size: int  # noqa: A002 - the field's name
+    deps: Deps,
+    call: CallContext,
+    *,
+    cursor: str,
+    type: str,
+    session_id: str,
+    page_size: int,  # noqa: A002 - the field's name
 ) -> Answer:
     """Reads the caller's log, oldest first. Raises FIELD_INVALID."""
     if type and type not in KNOWN_TYPES:

@@ -33,8 +33,8 @@ async def list_accounts(deps: Deps, call: CallContext, *, partner_id: str, page_
     if call.caller == Caller.PARTNER and partner_id not in ("", call.partner_id):
         return {"accounts": (), "next_page_token": ""}
     owner = call.partner_id or partner_id
-    accounts = await deps.store.read(lambda tx: page_of_accounts(tx, owner, page_size=wanted, before_id=before_id))
-    return {"accounts": tuple(accounts), "next_page_token": paging.next_token(deps, call, accounts, wanted)}
+    accounts = await deps.store.read(lambda tx: page_of_accounts(tx, owner, page_size=wanted + 1, before_id=before_id))
+    return paging.page(deps, call, "accounts", accounts, wanted)
 
 
 async def get_balance(deps: Deps, call: CallContext, *, account_id: str) -> Answer:
@@ -58,9 +58,9 @@ async def list_postings(deps: Deps, call: CallContext, *, account_id: str, page_
     async def work(tx: Tx) -> Answer:
         account = await _account(tx, call, account_id)
         postings = await page_of_postings(
-            tx, account.id, page_size=wanted, before_transaction_id=transaction_id, before_line=int(line or 0)
+            tx, account.id, page_size=wanted + 1, before_transaction_id=transaction_id, before_line=int(line or 0)
         )
-        return {"postings": tuple(postings), "next_page_token": paging.next_token(deps, call, postings, wanted)}
+        return paging.page(deps, call, "postings", postings, wanted)
 
     return await deps.store.read(work)
 

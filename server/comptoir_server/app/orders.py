@@ -24,7 +24,7 @@ async def list_orders(
     before_id = paging.position(deps, call, page_token)
     orders = await deps.store.read(
         lambda tx: page_of_orders(
-            tx, call, partner_reference=partner_reference, page_size=wanted, before_id=before_id
+            tx, call, partner_reference=partner_reference, page_size=wanted + 1, before_id=before_id
         )
     )
-    return {"orders": tuple(orders), "next_page_token": paging.next_token(deps, call, orders, wanted)}
+    return paging.page(deps, call, "orders", orders, wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.deps import Deps
@@ -45,11 +45,14 @@ def position(deps: Deps, call: CallContext, page_token: str) -> str:
     return place
 
 
-def next_token(deps: Deps, call: CallContext, rows: Sequence[R], wanted: int) -> str:
-    """The token of the page after `rows`; empty when fewer came than were wanted."""
-    if len(rows) < wanted:
-        return ""
-    place = rows[-1].id
+def page(deps: Deps, call: CallContext, name: str, rows: Sequence[R], wanted: int) -> dict[str, Any]:
+    """The answer of a list: `wanted` of the rows, of which one more was read where there is one, and the next token."""
+    shown = tuple(rows[:wanted])
+    token = _token(deps, call, shown[-1].id) if len(rows) > wanted else ""
+    return {name: shown, "next_page_token": token}
+
+
+def _token(deps: Deps, call: CallContext, place: str) -> str:
     mark = deps.vault.hash("page token", _scope(call, place))
     return base64.urlsafe_b64encode(f"{place}~{mark}".encode()).rstrip(b"=").decode()
 

@@ -57,10 +57,15 @@ async def list_payments(
     before_id = paging.position(deps, call, page_token)
     rows = await deps.store.read(
         lambda tx: page_of_payments(
-            tx, call, checkout_id=checkout_id, operation_state=operation_state, page_size=wanted, before_id=before_id
+            tx,
+            call,
+            checkout_id=checkout_id,
+            operation_state=operation_state,
+            page_size=wanted + 1,
+            before_id=before_id,
         )
     )
-    return {"payments": tuple(rows), "next_page_token": paging.next_token(deps, call, rows, wanted)}
+    return paging.page(deps, call, "payments", rows, wanted)
 
 
 async def get_capture(deps: Deps, call: CallContext, *, capture_id: str) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptoir_server.app.credentials import hint, new_secret
+from comptoir_server.app.credentials import hint, new_secret, secret_hash
 from comptoir_server.app.deps import Deps
 from comptoir_server.domain.errors import invalid_field
 from comptoir_server.domain.partners import ApiKey, Bot, BotState, Channel, KeyState, Partner, PartnerState
@@ -68,7 +68,7 @@ async def _key(deps: Deps, party: Provisioned, *made: object) -> Provisioned:
         id=deps.runtime.new_id("key"),
         owner_id=party.partner_id or party.channel_id,
         bot_id=party.bot_id,
-        secret_hash=deps.vault.hash("api key", secret),
+        secret_hash=secret_hash(deps.vault, secret),
         hint=hint(secret),
         scopes=("*",),
         state=KeyState.ACTIVE,

@@ -64,9 +64,9 @@ async def list_sessions(deps: Deps, call: CallContext, *, bot_id: str, page_size
     wanted = paging.size(page_size)
     before_id = paging.position(deps, call, page_token)
     sessions = await deps.store.read(
-        lambda tx: page_of_sessions(tx, call, bot_id=bot_id, page_size=wanted, before_id=before_id)
+        lambda tx: page_of_sessions(tx, call, bot_id=bot_id, page_size=wanted + 1, before_id=before_id)
     )
-    return {"sessions": tuple(sessions), "next_page_token": paging.next_token(deps, call, sessions, wanted)}
+    return paging.page(deps, call, "sessions", sessions, wanted)
 
 
 async def close_session(deps: Deps, call: CallContext, *, session_id: str) -> Answer:

@@ -93,8 +93,9 @@ def _place(market: str, locale: str, time_zone: str) -> _Place:
     known = canonical_locale(locale or DEFAULT_LOCALE)
     if known is None:
         raise invalid_field(
-            "locale", "must be a BCP 47 tag of a language, perhaps with script and region, whose money and dates are "
-            "known, such as fr-FR. Send one that is close, or leave it out."
+            "locale",
+            "must be a BCP 47 tag of a language, perhaps with script and region, whose money and dates are "
+            "known, such as fr-FR. Send one that is close, or leave it out.",
         )
     zone = time_zone or DEFAULT_TIME_ZONE
     if not is_time_zone(zone):
