@@ -24,9 +24,9 @@ async def list_events(
     call: CallContext,
     *,
     cursor: str,
-    type: str,
+    type: str,  # noqa: A002 - the field's name
     session_id: str,
-    page_size: int,  # noqa: A002 - the field's name
+    page_size: int,
 ) -> Answer:
     """Reads the caller's log, oldest first. Raises FIELD_INVALID."""
     if type and type not in KNOWN_TYPES:
