@@ -164,6 +164,39 @@ def test_a_demo_that_fails_says_what_failed_and_shows_the_log(tmp_path: Path) ->
         assert not group_lives(process.pid)
 
 
+@pytest.mark.parametrize(
+    ("process_name", "number", "told"),
+    [
+        ("-m airline", signal.SIGKILL, "The airline ended by itself."),
+        (
+            "-m airline",
+            signal.SIGSTOP,
+            "the words “Lisbon for two” and the words “Where would you like to go” did not come",
+        ),
+    ],
+    ids=["killed", "silent"],
+)
+def test_a_process_that_fails_ends_everything_and_is_named(
+    tmp_path: Path, process_name: str, number: int, told: str
+) -> None:
+    with started(tmp_path) as process:
+        read_until(process, "Starting the airline's bot")
+        os.kill(child_of(process.pid, process_name), number)
+        said, _ = process.communicate(timeout=PLAY_SECONDS)
+
+        assert process.returncode == 1
+        assert told in re.sub(r"\s+", " ", said)
+        assert "server.log" in said
+        assert not group_lives(process.pid)
+
+
+def child_of(parent: int, part: str) -> int:
+    """The process id of the child of `parent` with `part` in its command line."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return next(int(pid) for pid, ppid, command in rows if int(ppid) == parent and part in command)
+
+
 @pytest.mark.parametrize("locale", ["xx-YY", "none at all"])
 def test_a_locale_that_nobody_knows_is_refused_before_anything_starts(tmp_path: Path, locale: str) -> None:
     with started(tmp_path, "--locale", locale) as process:

@@ -26,7 +26,7 @@ from comptoir_server.domain.payments import (
 )
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.wallets import WALLET_TRANSITIONS, WalletCommand
-from comptoir_server.store.tables import WALLETS
+from comptoir_server.store.tables import CAPTURES, WALLETS
 
 _CONFIRMING = frozenset({CheckoutState.PROCESSING, CheckoutState.REQUIRES_ACTION})
 
@@ -130,7 +130,13 @@ def _order(case: Case, checkout: Checkout) -> Order:
 
 
 async def late_success(case: Case) -> None:
-    """Money moved after the payment had ended otherwise: its state stays, and what moved is undone."""
+    """Money moved after the payment had ended otherwise: its state stays, and what moved is undone.
+
+    Nothing is undone that was booked already: then the evidence speaks of the very capture that paid.
+    """
+    booked = await case.tx.load(CAPTURES.list_by("by_payment", case.payment.id))
+    if any(capture.reference == case.outcome.reference for capture in booked):
+        return
     checkout = await case.checkout()
     capture = await _take(case)
     await _unwanted(case, checkout, capture)

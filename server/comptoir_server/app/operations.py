@@ -175,9 +175,10 @@ def _limit(deps: Deps, operation: Operation) -> int:
 
 async def _start(deps: Deps, operation: Operation) -> None:
     """Carries out what was left to the workers. Nobody but they would ask again for what we owe on our own account
-    (a hold released, a capture given back), so that is tried until it has been sent."""
+    (a hold released, a capture given back), so that is tried until it has been sent, and a refund until it is taken."""
     outcome = await _carry_out(deps, operation)
-    if outcome.kind == OutcomeKind.NOT_SENT and operation.kind not in CHARGES:
+    refused = outcome.kind == OutcomeKind.DECLINED and operation.kind == OperationKind.REFUND
+    if refused or (outcome.kind == OutcomeKind.NOT_SENT and operation.kind not in CHARGES):
         await deps.store.write(lambda tx: _put_back(deps, tx, operation.id))
     else:
         await _settle(deps, operation, outcome, "reply")

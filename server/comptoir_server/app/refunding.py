@@ -107,18 +107,23 @@ async def refunded(case: Case) -> None:
 
 
 async def given_back(case: Case, refund: Refund) -> None:
-    """Everything that follows from money having gone back, whoever wanted it."""
+    """Everything that follows from money having gone back, whoever wanted it.
+
+    What the platform gives back was never part of an order: it undoes what nobody wanted.
+    """
     payment = replace(case.payment, refunded=case.payment.refunded + refund.amount, update_time=case.tx.now)
     case.put_payment(payment)
     lines = refund_lines(payment.provider, payment.partner_id, refund.amount)
     await books.post(case.tx, refund.id, Effect.REFUND, refund.currency_code, lines)
     tell(case.tx, "refund", refund)
     tell(case.tx, "payment", payment, "payment.refunded")
+    if refund.origin == RefundOrigin.PLATFORM:
+        return
     found = await case.tx.load(ORDERS.get_by("by_checkout", payment.checkout_id))
     order = await case.tx.load(ORDERS.lock(found.id)) if found else None
-    if order is None:
+    if order is None or order.payment_id != payment.id:
         return
-    order = replace(order, refunded=payment.refunded)
+    order = replace(order, refunded=order.refunded + refund.amount)
     if order.refunded == order.total:
         order = replace(order, state=move("order", ORDER_TRANSITIONS, order.state, OrderCommand.CANCEL))
         tell(case.tx, "order", order)

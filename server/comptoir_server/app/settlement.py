@@ -81,7 +81,7 @@ async def settle(deps: Deps, tx: Tx, operation_id: str, payment_id: str, evidenc
 def judge(operation: Operation, outcome: Outcome, source: str) -> Outcome:
     """`outcome` as far as it can be believed: what contradicts what was asked for, or proves too little, is doubt."""
     asked = (operation.amount, operation.currency_code)
-    moved = outcome.kind in SUCCESSES and outcome.kind != OutcomeKind.VOIDED and outcome.amount is not None
+    moved = outcome.kind in SUCCESSES and outcome.kind != OutcomeKind.VOIDED
     if moved and (outcome.amount, outcome.currency_code) != asked:
         return replace(
             outcome, kind=OutcomeKind.IN_DOUBT, provider_code="another amount or currency than was asked for"
@@ -145,7 +145,8 @@ def _rescheduled(case: Case, operation: Operation) -> Operation:
 
 async def _after_the_end(case: Case, kind: OperationKind) -> None:
     """Evidence about what has ended: the same again changes nothing; a late success is undone."""
-    if case.outcome.kind not in SUCCESSES or case.outcome.kind == case.operation.outcome:
+    success = case.outcome.kind in SUCCESSES and (kind, case.outcome.kind) in FINAL
+    if not success or case.outcome.kind == case.operation.outcome:
         return
     case.put_operation(
         replace(case.operation, outcome=case.outcome.kind, evidence=case.evidence.source, update_time=case.tx.now)

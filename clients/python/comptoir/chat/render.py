@@ -170,11 +170,13 @@ def scannable(text: str) -> str:
 
 def _wallet_link(message: Message, style: _Style) -> RenderableType:
     card: WalletLinkCard = message.content.wallet_link
-    rows = Group(
-        Text(f"Open this page, approve, and type the code that it shows here, by {style.time(card.expire_time)}:"),
-        Text(card.link_url, style="underline"),
-    )
-    return _panel(rows, "Comptoir · link a wallet", "green")
+    words = f"Open this page, approve, and type the code that it shows here, by {style.time(card.expire_time)}:"
+    return Group(_panel(Text(words), "Comptoir · link a wallet", "green"), _address(card.link_url))
+
+
+def _address(url: str) -> Text:
+    """An address on a line of its own: a frame around it would be copied with it where it is folded."""
+    return Text(url, style=f"underline link {url}", overflow="fold")
 
 
 _NOTICE_COLOURS = {
@@ -186,10 +188,8 @@ _NOTICE_COLOURS = {
 
 def _notice(message: Message, style: _Style) -> RenderableType:
     card: NoticeCard = message.content.notice
-    rows: list[RenderableType] = [Text(card.text)]
-    if card.action_url:
-        rows.append(Text(card.action_url, style="underline"))
-    return _panel(Group(*rows), "Comptoir", _NOTICE_COLOURS.get(card.kind, "green"))
+    panel = _panel(Text(card.text), "Comptoir", _NOTICE_COLOURS.get(card.kind, "green"))
+    return Group(panel, _address(card.action_url)) if card.action_url else panel
 
 
 _CARDS: dict[str, Callable[[Message, _Style], RenderableType]] = {

@@ -538,9 +538,7 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("amount > 0", name="payments_amount"),
         sa.CheckConstraint("captured + capturing <= authorized", name="payments_within_authorization"),
-        sa.CheckConstraint(
-            "captured >= 0 AND capturing >= 0 AND authorized BETWEEN 0 AND amount", name="payments_captured"
-        ),
+        sa.CheckConstraint("captured >= 0 AND capturing >= 0 AND authorized >= 0", name="payments_captured"),
         sa.CheckConstraint("refunded + refunding <= captured", name="payments_refund_within_capture"),
         sa.CheckConstraint("refunded >= 0 AND refunding >= 0", name="payments_refunded"),
         sa.ForeignKeyConstraint(
@@ -625,6 +623,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index("captures_by_payment", "captures", ["payment_id", "id"])
+    op.create_index(
+        "captures_one_reference",
+        "captures",
+        ["payment_id", "reference"],
+        unique=True,
+        sqlite_where=sa.text("reference <> ''"),
+        postgresql_where=sa.text("reference <> ''"),
+    )
     op.create_table(
         "operations",
         sa.Column("id", Id(), nullable=False),

@@ -1,0 +1,97 @@
+"""Our database held against the stand-in's books, row by row, by somebody who trusts neither."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from comptoir_server.domain.operations import OperationState
+from comptoir_server.domain.payments import CaptureState, PaymentState, PendingState, RefundState
+from comptoir_server.store.relation import Relation
+from comptoir_server.store.tables import CAPTURES, OPERATIONS, PAYMENTS, REFUNDS
+
+Row = Any
+"""A row of a table, its columns as attributes."""
+
+UNDECIDED = {PaymentState.PROCESSING, PaymentState.REQUIRES_ACTION}
+TAKEN = {"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"}
+"""What the stand-in calls a capture whose money moved."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a database holds about money."""
+
+    payments: dict[str, Row]
+    operations: list[Row]
+    captures: dict[str, Row]
+    refunds: dict[str, Row]
+
+    @property
+    def undecided(self) -> list[str]:
+        """Every payment and operation about which there is still something to find out."""
+        payments = [
+            payment.id
+            for payment in self.payments.values()
+            if payment.state in UNDECIDED or payment.pending_state != PendingState.NONE
+        ]
+        return payments + [one.id for one in self.operations if one.state != OperationState.DONE]
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many payments are in each state."""
+        return Counter(payment.state for payment in self.payments.values())
+
+    @property
+    def evidence(self) -> Counter[str]:
+        """What ended how many operations: a reply, a look-up, a webhook, our own store."""
+        return Counter(one.evidence.partition(":")[0] if "webhook" in one.evidence else one.evidence for one in self.operations)
+
+
+def read(database: str) -> Account:
+    """Everything as it is committed now."""
+    engine = sa.create_engine(database.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+
+        def rows(relation: Relation[Any]) -> list[Row]:
+            return list(connection.execute(sa.select(relation.table)).all())
+
+        return Account(
+            {row.id: row for row in rows(PAYMENTS)},
+            rows(OPERATIONS),
+            {row.id: row for row in rows(CAPTURES)},
+            {row.id: row for row in rows(REFUNDS)},
+        )
+
+
+def require_equal_books(account: Account, books: dict[str, Any]) -> tuple[int, int]:
+    """Every capture and every refund is in both books with the same amount, and no checkout was paid twice.
+
+    Answers how many captures and refunds there are.
+    """
+    ours = {
+        row.reference: (row.payment_id, row.amount, row.currency_code)
+        for row in account.captures.values()
+        if row.state == CaptureState.SUCCEEDED
+    }
+    theirs = {
+        one["id"]: (one["custom_id"], one["minor_units"], one["currency_code"])
+        for one in books["captures"]
+        if one["status"] in TAKEN
+    }
+    assert ours == theirs
+    given = {
+        row.reference: (account.captures[row.capture_id].reference, row.amount)
+        for row in account.refunds.values()
+        if row.state == RefundState.SUCCEEDED
+    }
+    taken_back = {
+        one["id"]: (one["capture_id"], one["minor_units"]) for one in books["refunds"] if one["status"] == "COMPLETED"
+    }
+    assert given == taken_back
+    paid = Counter(account.payments[row.payment_id].checkout_id for row in account.captures.values())
+    assert all(count == 1 for count in paid.values()), paid.most_common(3)
+    return len(ours), len(given)
