@@ -142,9 +142,13 @@ async def test_a_cursor_that_the_log_did_not_give_is_refused(log: Log, cursor: s
     call = log.call("AckEvents")
     acked = await refused(event_log.ack_events(log.town.deps, call, consumer="main", cursor=cursor))
 
-    assert (listed.reason, listed.metadata) == (acked.reason, acked.metadata) == (
-        Reason.FIELD_INVALID,
-        {"field": "cursor"},
+    assert (
+        (listed.reason, listed.metadata)
+        == (acked.reason, acked.metadata)
+        == (
+            Reason.FIELD_INVALID,
+            {"field": "cursor"},
+        )
     )
 
 

@@ -155,9 +155,7 @@ async def test_postings_come_newest_first_and_page_by_page_with_what_caused_them
     elsewhere = town.partner(partner, "ListAccounts")
     first = await ledgers.list_postings(town.deps, call, account_id=account.id, page_size=1, page_token="")
     refusal = await refused(
-        ledgers.list_accounts(
-            town.deps, elsewhere, partner_id="", page_size=1, page_token=first["next_page_token"]
-        )
+        ledgers.list_accounts(town.deps, elsewhere, partner_id="", page_size=1, page_token=first["next_page_token"])
     )
     assert refusal.metadata == {"field": "page_token"}
 

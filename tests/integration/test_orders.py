@@ -51,9 +51,7 @@ def owners(world: World) -> list[CallContext]:
 
 
 async def order_ids(world: World, call: CallContext, partner_reference: str = "") -> list[str]:
-    answer = await orders.list_orders(
-        world.deps, call, partner_reference=partner_reference, page_size=0, page_token=""
-    )
+    answer = await orders.list_orders(world.deps, call, partner_reference=partner_reference, page_size=0, page_token="")
     return [order.id for order in answer["orders"]]
 
 

@@ -211,7 +211,14 @@ async def test_a_key_is_made_for_who_is_there_and_ones_own(town: Town) -> None:
     made = await create_key(town, operator, owner_id=channel.id)
 
     assert [refusal.metadata.get("field", refusal.reason) for refusal in refusals] == [
-        "NOT_FOUND", "NOT_FOUND", "NOT_FOUND", "NOT_FOUND", "owner_id", "scopes", "scopes", "expire_time",
+        "NOT_FOUND",
+        "NOT_FOUND",
+        "NOT_FOUND",
+        "NOT_FOUND",
+        "owner_id",
+        "scopes",
+        "scopes",
+        "expire_time",
     ]
     assert await keys_of(town, channel.id) == (made["api_key"],)
     assert await keys_of(town, other.id) == ()
@@ -235,9 +242,7 @@ async def test_a_revoked_key_stops_working_and_stays_revoked(town: Town) -> None
 
     revoked = await partners.revoke_api_key(town.deps, town.partner(partner, "RevokeApiKey"), api_key_id=key_id)
     again = await partners.revoke_api_key(town.deps, town.operator("RevokeApiKey"), api_key_id=key_id)
-    refusal = await refused(
-        credentials.authenticate(town.deps, [("authorization", f"Bearer {answer['secret']}")])
-    )
+    refusal = await refused(credentials.authenticate(town.deps, [("authorization", f"Bearer {answer['secret']}")]))
 
     assert revoked["api_key"].state == KeyState.REVOKED
     assert again == revoked

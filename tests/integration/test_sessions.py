@@ -397,9 +397,7 @@ async def test_sessions_come_page_by_page_and_a_foreign_token_is_refused(talk: T
     assert seen == sorted(seen, reverse=True)
     assert (len(set(seen)), second["next_page_token"]) == (5, "")
     for foreign in (town.partner(rival, "ListSessions"), town.partner(talk.partner, "ListOrders")):
-        refusal = await refused(
-            sessions.list_sessions(town.deps, foreign, bot_id="", page_size=3, page_token=token)
-        )
+        refusal = await refused(sessions.list_sessions(town.deps, foreign, bot_id="", page_size=3, page_token=token))
         assert refusal.metadata == {"field": "page_token"}
 
 

@@ -48,7 +48,9 @@ class Account:
     @property
     def evidence(self) -> Counter[str]:
         """What ended how many operations: a reply, a look-up, a webhook, our own store."""
-        return Counter(one.evidence.partition(":")[0] if "webhook" in one.evidence else one.evidence for one in self.operations)
+        return Counter(
+            one.evidence.partition(":")[0] if "webhook" in one.evidence else one.evidence for one in self.operations
+        )
 
 
 def read(database: str) -> Account:

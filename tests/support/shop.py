@@ -55,9 +55,7 @@ class Person:
 
 def confirmation(checkout: Checkout, request_id: str) -> ConfirmCheckoutRequest:
     """The yes to the version that is shown, with the default wallet."""
-    return ConfirmCheckoutRequest(
-        request_id=request_id, checkout_id=checkout.checkout_id, version=checkout.version
-    )
+    return ConfirmCheckoutRequest(request_id=request_id, checkout_id=checkout.checkout_id, version=checkout.version)
 
 
 @dataclass

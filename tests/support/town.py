@@ -83,7 +83,10 @@ class Town:
     async def new_partner(self, name: str = "Comptoir Air") -> Partner:
         """An active partner."""
         answer = await partners.create_partner(
-            self.deps, self.operator("CreatePartner"), display_name=name, support_contact="help@example.com",
+            self.deps,
+            self.operator("CreatePartner"),
+            display_name=name,
+            support_contact="help@example.com",
             fee_basis_points=150,
         )
         partner: Partner = answer["partner"]
