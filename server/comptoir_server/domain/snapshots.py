@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import functools
 import json
+import operator
 import types
 import typing
 from collections.abc import Callable, Hashable
@@ -26,7 +27,7 @@ _Convert = Callable[[Any], Any]
 
 def dump(value: object) -> str:
     """The canonical JSON of a dataclass: sorted keys, no spaces, UTF-8 text."""
-    return json.dumps(_encode(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _write(_plain(value))
 
 
 def load(cls: type[T], text: str | bytes) -> T:
@@ -36,8 +37,7 @@ def load(cls: type[T], text: str | bytes) -> T:
 
 def dump_named(objects: dict[str, object]) -> str:
     """Several objects under the names of their nouns, with the schema number."""
-    body = {noun: _encode(value) for noun, value in objects.items()}
-    return json.dumps({"schema": SCHEMA, **body}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _write({"schema": SCHEMA, **{noun: _plain(value) for noun, value in objects.items()}})
 
 
 def load_named(classes: dict[str, type[Any]], text: str) -> dict[str, Any]:
@@ -47,32 +47,45 @@ def load_named(classes: dict[str, type[Any]], text: str) -> dict[str, Any]:
     return {noun: _decoder(typing.cast(Hashable, classes[noun]))(value) for noun, value in body.items()}
 
 
-def _encode(value: Any) -> Any:
-    kind = type(value)
-    if kind in _PLAIN:
-        return value
-    names = _field_names(typing.cast(Hashable, kind))
-    if names is not None:
-        return {name: _encode(getattr(value, name)) for name in names}
-    if kind is tuple:
-        return [_encode(item) for item in value]
-    if kind is dict:
-        return {key: _encode(item) for key, item in value.items()}
-    if kind is bytes:
-        return base64.b64encode(value).decode()
-    if isinstance(value, StrEnum):
-        return value.value
-    raise TypeError(f"a snapshot cannot hold {kind.__name__}")
+_write = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
-_PLAIN = frozenset({str, int, bool, type(None)})
+def _plain(value: object) -> Any:
+    """`value` as the encoder takes it."""
+    convert = _encoder(typing.cast(Hashable, type(value)))
+    return value if convert is None else convert(value)
 
 
 @functools.cache
-def _field_names(kind: Hashable) -> tuple[str, ...] | None:
-    if not dataclasses.is_dataclass(kind):
-        return None
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _encoder(hint: Hashable) -> _Convert | None:
+    """How a value of that type becomes what JSON knows; None: it is that already, as text, numbers and enums are."""
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_encoder(typing.cast(type[Any], hint))
+    if hint is bytes:
+        return lambda value: base64.b64encode(value).decode()
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        item = _encoder(arguments[0])
+        return None if item is None else lambda value: [item(part) for part in value]
+    if origin in (types.UnionType, typing.Union):
+        inner = _encoder(next(argument for argument in arguments if argument is not type(None)))
+        return None if inner is None else lambda value: None if value is None else inner(value)
+    return None
+
+
+def _dataclass_encoder(cls: type[Any]) -> _Convert:
+    hints = typing.get_type_hints(cls)
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    values = operator.attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
+    special = [(name, convert) for name in names if (convert := _encoder(hints[name])) is not None]
+
+    def encode(value: Any) -> dict[str, Any]:
+        plain = dict(zip(names, values(value), strict=True))
+        for name, convert in special:
+            plain[name] = convert(plain[name])
+        return plain
+
+    return encode
 
 
 @functools.cache
