@@ -20,7 +20,7 @@ from comptoir_server.demo.command import STANDIN_PORT
 from comptoir_server.runtime import usable_ports
 
 COMMAND = (sys.executable, "-m", "comptoir_server.cli", "demo")
-PLAY_SECONDS = 100.0
+PLAY_SECONDS = 200.0
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -164,28 +164,14 @@ def test_a_demo_that_fails_says_what_failed_and_shows_the_log(tmp_path: Path) ->
         assert not group_lives(process.pid)
 
 
-@pytest.mark.parametrize(
-    ("process_name", "number", "told"),
-    [
-        ("-m airline", signal.SIGKILL, "The airline ended by itself."),
-        (
-            "-m airline",
-            signal.SIGSTOP,
-            "the words “Lisbon for two” and the words “Where would you like to go” did not come",
-        ),
-    ],
-    ids=["killed", "silent"],
-)
-def test_a_process_that_fails_ends_everything_and_is_named(
-    tmp_path: Path, process_name: str, number: int, told: str
-) -> None:
+def test_a_process_that_falls_ends_everything_and_is_named(tmp_path: Path) -> None:
     with started(tmp_path) as process:
         read_until(process, "Starting the airline's bot")
-        os.kill(child_of(process.pid, process_name), number)
+        os.kill(child_of(process.pid, "-m airline"), signal.SIGKILL)
         said, _ = process.communicate(timeout=PLAY_SECONDS)
 
         assert process.returncode == 1
-        assert told in re.sub(r"\s+", " ", said)
+        assert "The airline ended by itself." in said
         assert "server.log" in said
         assert not group_lives(process.pid)
 

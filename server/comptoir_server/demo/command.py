@@ -96,12 +96,15 @@ class _Interruption:
     fallen: str = ""
 
     def by_signal(self, number: int) -> None:
+        """The first ends everything in order, another one at once."""
         self.signal = number
         self.task.cancel()
 
     def by_fall(self, name: str) -> None:
-        self.fallen = self.fallen or name
-        self.task.cancel()
+        """A terminal's Ctrl-C ends our processes as well: after a signal that is no fall."""
+        if not self.signal and not self.fallen:
+            self.fallen = name
+            self.task.cancel()
 
 
 async def _guarded(work: _Work, folder: Path, screen: Screen, runtime: Runtime) -> int:
@@ -119,7 +122,7 @@ async def _guarded(work: _Work, folder: Path, screen: Screen, runtime: Runtime) 
     except (Failure, ComptoirError) as failure:
         words = str(failure)
     except asyncio.CancelledError:
-        if interruption.signal:  # a terminal's Ctrl-C ends our processes as well: that is no fall
+        if interruption.signal:
             screen.line("Interrupted; everything has ended.")
             return SIGNALED + interruption.signal
         words = f"The {interruption.fallen} ended by itself."

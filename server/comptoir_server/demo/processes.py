@@ -17,8 +17,8 @@ from comptoir_server.runtime import Runtime
 SERVER_COMMAND = (sys.executable, "-m", "comptoir_server.cli")
 """`comptoir-server`, by the interpreter that runs this."""
 
-STOP_SECONDS = 30.0
-"""After which a process that was asked to end is killed: longer than the server drains."""
+STOP_SECONDS = 15.0
+"""After which a process that was asked to end is killed."""
 
 RUN_SECONDS = 60.0
 TAIL_LINES = 15
@@ -55,6 +55,8 @@ class Processes:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for child in self._children:
+            child.expected = True
         try:
             for child in reversed(self._children):
                 await self._end(child)

@@ -17,10 +17,10 @@ from comptoir_server.runtime import Runtime, usable_ports
 
 HOST = "127.0.0.1"
 BOTS = Path(__file__).resolve().parents[3] / "clients" / "bots"
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
-_LIMIT_SECONDS = "5"
-"""For one call of the provider: the stand-in is on this machine."""
+_LIMIT_SECONDS, _DRAIN_SECONDS = "5", "10"
+"""For one call of the provider, which is on this machine, and for running calls at the end: less than STOP_SECONDS."""
 
 PARTNER, BOT, CHANNEL = "Comptoir Air", "Comptoir Air", "Demo chat"
 STANDIN, SERVER, AIRLINE = "standin", "server", "airline"
@@ -110,6 +110,7 @@ class Site:
             "--paypal-url": f"http://{self.addresses.standin}",
             "--paypal-trust-roots": str(self.folder / "ca.pem"),
             "--provider-limit-seconds": _LIMIT_SECONDS,
+            "--drain-seconds": _DRAIN_SECONDS,
         }
         arguments = [part for option in options.items() for part in option]
         await processes.start(SERVER, *SERVER_COMMAND, "serve", *arguments)
