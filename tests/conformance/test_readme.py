@@ -18,6 +18,7 @@ import pytest
 
 from comptoir_server.demo.browser import Browser
 from comptoir_server.runtime import Runtime
+from tests.support.documented_ports import documented_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -37,15 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which `make run` runs, as far as commands in it can tell."""
     place = tmp_path_factory.mktemp("readme")
     (place / ".venv").symlink_to(sys.prefix)
-    command = [f"{sys.prefix}/bin/comptoir-server", "demo", "--keep"]
-    with (place / "run.log").open("w") as log:
-        run = subprocess.Popen(command, cwd=place, stdout=log, stderr=log)
-    try:
-        _wait_for(run, place / "run.log")
-        yield place
-    finally:
-        run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 0
+    with documented_ports():
+        command = [f"{sys.prefix}/bin/comptoir-server", "demo", "--keep"]
+        with (place / "run.log").open("w") as log:
+            run = subprocess.Popen(command, cwd=place, stdout=log, stderr=log)
+        try:
+            _wait_for(run, place / "run.log")
+            yield place
+        finally:
+            run.send_signal(signal.SIGINT)
+            assert run.wait(60) == 0
 
 
 def _wait_for(run: subprocess.Popen[bytes], log: Path) -> None:

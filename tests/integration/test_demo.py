@@ -18,6 +18,7 @@ from comptoir import Client
 from comptoir.v1 import GetBotProfileRequest
 from comptoir_server.demo.command import STANDIN_PORT
 from comptoir_server.runtime import usable_ports
+from tests.support.documented_ports import documented_ports
 
 COMMAND = (sys.executable, "-m", "comptoir_server.cli", "demo")
 PLAY_SECONDS = 200.0
@@ -183,6 +184,12 @@ def child_of(parent: int, part: str) -> int:
     return next(int(pid) for pid, ppid, command in rows if int(ppid) == parent and part in command)
 
 
+@pytest.fixture
+def _ports() -> Iterator[None]:
+    with documented_ports():
+        yield
+
+
 @pytest.mark.parametrize("locale", ["xx-YY", "none at all"])
 def test_a_locale_that_nobody_knows_is_refused_before_anything_starts(tmp_path: Path, locale: str) -> None:
     with started(tmp_path, "--locale", locale) as process:
@@ -193,6 +200,7 @@ def test_a_locale_that_nobody_knows_is_refused_before_anything_starts(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("_ports")
 def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -207,6 +215,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("_ports")
 def test_kept_servers_answer_until_they_are_interrupted_and_keep_their_keys(tmp_path: Path) -> None:
     if not all(usable(port) for port in (7600, 7680, STANDIN_PORT)):
         pytest.skip("something else listens on the documented ports 7600, 7680 and 7610")
