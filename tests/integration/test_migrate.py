@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from comptoir_server.runtime import Runtime
+from comptoir_server.store import migrate as migrate_module
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
+from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.migrate import WrongDatabase, migrate, require_current
 from comptoir_server.store.tables import MARKETS, RELATIONS
-from tests.support.databases import database_url
+from tests.support.databases import database_url, postgresql_url, sqlite_url
 
-__all__ = ["database_url"]
+__all__ = ["database_url", "postgresql_url", "sqlite_url"]
 
 
 def engine_of(url: str) -> sa.Engine:
@@ -63,18 +67,31 @@ def test_migrating_again_changes_nothing(database_url: str) -> None:
     assert [tuple(row) for row in rows] == [("US", "paypal")]
 
 
-@pytest.mark.parametrize("change", ["UPDATE journal SET position = 2", "DELETE FROM journal"])
-def test_what_was_written_down_cannot_be_changed(database_url: str, change: str) -> None:
+WRITTEN_DOWN = {
+    "journal": "INSERT INTO journal VALUES ('txn_1', 'cap_1', 'capture', 'USD', 1, 1)",
+    "postings": "INSERT INTO postings VALUES ('txn_1', 0, 'acc_1', 'USD', 1)",
+    "messages": "INSERT INTO messages VALUES ('msg_1', 'ses_1', 1, 'USER', 'text', {sealed}, 1)",
+}
+
+
+@pytest.mark.parametrize("table", WRITTEN_DOWN)
+@pytest.mark.parametrize("change", ["UPDATE {table} SET {column} = {column}", "DELETE FROM {table}"])
+def test_what_was_written_down_cannot_be_changed(database_url: str, table: str, change: str) -> None:
     migrate(database_url, "test")
     engine = engine_of(database_url)
     with engine.begin() as connection:
-        connection.execute(sa.text("INSERT INTO journal VALUES ('txn_1', 'cap_1', 'capture', 'USD', 1, 1)"))
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SET session_replication_role = replica"))  # the row needs no others
+        sealed = "x''" if connection.dialect.name == "sqlite" else "''"
+        connection.execute(sa.text(WRITTEN_DOWN[table].format(sealed=sealed)))
+    column = metadata.tables[table].columns[0].name
+    statement = sa.text(change.format(table=table, column=column))
 
-    with pytest.raises(sa.exc.IntegrityError, match="journal is append-only"), engine.begin() as connection:
-        connection.execute(sa.text(change))
+    with pytest.raises(sa.exc.IntegrityError, match=f"{table} is append-only"), engine.begin() as connection:
+        connection.execute(statement)
 
     with engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT id, position FROM journal")).all() == [("txn_1", 1)]
+        assert connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) == 1
 
 
 async def test_the_store_opens_a_migrated_database(database_url: str) -> None:
@@ -87,3 +104,61 @@ async def test_the_store_opens_a_migrated_database(database_url: str) -> None:
     assert market is not None
     assert market.open is True
     await database.close()
+
+
+def test_a_migration_that_dies_in_the_middle_leaves_nothing_and_can_be_done_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_connection: sa.Connection) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate_module, "_mode", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            migrate(database_url, "test")
+    with engine_of(database_url).connect() as connection:
+        assert sa.inspect(connection).get_table_names() == []
+
+    migrate(database_url, "test")
+    require_current(database_url, "test")
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(database_url: str) -> None:
+    migrate(database_url, "test")
+    with engine_of(database_url).begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    for use in (migrate, require_current):
+        with pytest.raises(WrongDatabase, match="of a newer version"):
+            use(database_url, "test")
+
+    with engine_of(database_url).connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_tables_that_no_step_has_made_are_refused(database_url: str) -> None:
+    with engine_of(database_url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE payments (id INTEGER)"))
+
+    with pytest.raises(WrongDatabase, match="no step of ours has made"):
+        migrate(database_url, "test")
+
+    with engine_of(database_url).connect() as connection:
+        assert sa.inspect(connection).get_table_names() == ["payments"]
+
+
+async def test_an_embedded_database_is_not_migrated_under_a_running_server(sqlite_url: str) -> None:
+    migrate(sqlite_url, "test")
+    database = open_database(sqlite_url, RELATIONS, Runtime())
+    await database.open()
+
+    with pytest.raises(StorageUnavailable, match="in use by another server process"):
+        migrate(sqlite_url, "test")
+
+    await database.close()
+
+
+async def test_two_processes_that_migrate_at_once_take_each_step_once(postgresql_url: str) -> None:
+    await asyncio.gather(*(asyncio.to_thread(migrate, postgresql_url, "test") for _ in range(2)))
+
+    require_current(postgresql_url, "test")

@@ -21,6 +21,7 @@ from comptoir_server.store.database import EVERYTHING, Database
 from comptoir_server.store.postgresql import PostgresqlSession
 from comptoir_server.store.session import Failure, Lock
 from comptoir_server.store.tx import Tx
+from tests.support.databases import record_calls
 from tests.support.till import (
     ACCOUNTS,
     CHECKOUTS,
@@ -316,6 +317,53 @@ def _somebody_waits(url: str) -> bool:
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
     return row is not None and row[0] > 0
+
+
+async def test_all_that_a_reading_work_sees_is_of_one_state(
+    pair: tuple[Database, Database], postgresql_url: str
+) -> None:
+    await put(pair[0], Account("acc_1", 1), Account("acc_2", 1))
+
+    async def look(tx: Tx) -> tuple[Any, ...]:
+        first = await tx.load(ACCOUNTS.get("acc_1"))
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            other.execute("UPDATE accounts SET balance = 2")
+        second = await tx.load(ACCOUNTS.get("acc_2"))
+        balances = await tx.query(select(ACCOUNTS.table.c.balance))
+        return first, second, *(row.balance for row in balances)
+
+    assert await pair[1].read(look) == (Account("acc_1", 1), Account("acc_2", 1), 1, 1)
+    assert await pair[1].read(lambda tx: tx.load(ACCOUNTS.get("acc_1"))) == Account("acc_1", 2)
+
+
+async def test_reads_that_meet_share_their_statements(
+    pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(pair[0], *(Account(f"acc_{i}", i) for i in range(50)))
+    running, all_are_in = threading.Event(), threading.Event()
+
+    async def hold_up(tx: Tx) -> None:
+        running.set()
+        all_are_in.wait()
+
+    held_up = asyncio.create_task(pair[0].read(hold_up))
+    await asyncio.to_thread(running.wait)
+    calls = record_calls(monkeypatch, "begin_reading", "select")
+    reads = [asyncio.create_task(pair[0].read(read_account(i))) for i in range(50)]
+    await asyncio.sleep(0)
+    all_are_in.set()
+    await held_up
+    assert await asyncio.gather(*reads) == list(range(50))
+    assert calls == ["begin_reading", "select accounts"]
+
+
+def read_account(i: int) -> Callable[[Tx], Awaitable[int]]:
+    async def work(tx: Tx) -> int:
+        account = await tx.load(ACCOUNTS.get(f"acc_{i}"))
+        assert account is not None
+        return account.balance
+
+    return work
 
 
 async def test_wake_up_keys_reach_other_processes(pair: tuple[Database, Database]) -> None:

@@ -1,4 +1,4 @@
-"""Real processes: `comptoir-server serve` and `comptoir-server standin paypal`, on one database, killed and started again.
+"""Real processes: `comptoir-server serve` and `comptoir-server standin paypal`, killed and started again.
 
 Every wait is bounded, every log is kept in the site's folder, and whatever still runs at the end is ended by its pid.
 """
@@ -6,12 +6,14 @@ Every wait is bounded, every log is kept in the site's folder, and whatever stil
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 import httpx
 
 from comptoir_server.runtime import usable_ports
+from tests.support.forge import Forge, Forged
 
 COMMAND = (sys.executable, "-m", "comptoir_server.cli")
 HOST = "127.0.0.1"
@@ -32,33 +35,50 @@ LOOK_SECONDS = 0.05
 CALL_SECONDS = 15.0
 TAIL_LINES = 30
 
+NO_OPTIONS: Mapping[str, str] = {}
+QUICK: Mapping[str, str] = {"--provider-limit-seconds": "1", "--provider-settle-seconds": "2"}
+"""Options with which doubt is decided within seconds."""
+
 PARTNER, BOT, CHANNEL = "Comptoir Air", "Comptoir Air", "Test chat"
 
 
+_reserved: list[int] = []
+"""Locked files, one for each port of this test run, until it ends."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens at now."""
+    """Ports that nobody listens at, and that no other test run on this machine is given either."""
     found: list[int] = []
-    while len(found) < count:
-        port = random.choice(PORTS)
-        if port in found:
-            continue
-        try:
-            usable_ports(HOST, [port])
-        except OSError:
-            continue
-        found.append(port)
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        if _reserve(port):
+            found.append(port)
     return found
+
+
+def _reserve(port: int) -> bool:
+    lock = os.open(Path(tempfile.gettempdir(), f"comptoir-port-{port}.lock"), os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        usable_ports(HOST, [port])
+    except OSError:
+        os.close(lock)
+        return False
+    _reserved.append(lock)
+    return True
 
 
 @dataclass
 class Child:
-    """One process and its log. `arguments` are those of `comptoir-server`."""
+    """One process and its log. `arguments` are those of `comptoir-server`; with a forge it starts faster."""
 
     name: str
     arguments: tuple[str, ...]
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
+    forge: Forge | None = None
+    process: asyncio.subprocess.Process | Forged | None = None
 
     @property
     def running(self) -> bool:
@@ -68,14 +88,18 @@ class Child:
     async def start(self) -> None:
         """Starts it; its log goes on where it ended before."""
         assert not self.running, f"{self.name} runs already"
+        environment = _environment(self.environment)
         with self.log.open("ab") as output:
+            if self.forge is not None:
+                self.process = await self.forge.start(self.arguments, output, environment)
+                return
             self.process = await asyncio.create_subprocess_exec(
                 *COMMAND,
                 *self.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=_environment(self.environment),
+                env=environment,
             )
 
     async def ended(self, seconds: float) -> int:
@@ -102,6 +126,8 @@ class Child:
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
+        if self.forge is not None:
+            await self.forge.close()
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -196,7 +222,6 @@ class Server:
 class Keys:
     """The secrets and ids of those who call."""
 
-    operator: dict[str, str]
     channel: dict[str, str]
     partner: dict[str, str]
 
@@ -207,7 +232,7 @@ class Site:
 
     folder: Path
     database: str
-    options: dict[str, str]
+    secrets: dict[str, str]
     standin: Standin
     servers: list[Server]
     keys: Keys
@@ -219,7 +244,7 @@ class Site:
 
     async def create_key(self, *whose: str) -> dict[str, str]:
         """What `keys create` says; on an embedded database no server may run."""
-        return await _create_key(self.folder, self.database, self.options, *whose)
+        return await _create_key(self.folder, self.database, self.secrets, *whose)
 
     async def check(self) -> tuple[int, str]:
         """Exit code and words of `check`."""
@@ -227,7 +252,7 @@ class Site:
 
 
 async def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Runs `comptoir-server` to its end: exit code and output; what it says on its error output is in `commands.log`."""
+    """Runs `comptoir-server` to its end: exit code and output; its error output goes to `commands.log`."""
     with (folder / "commands.log").open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -249,9 +274,19 @@ async def run(folder: Path, *arguments: str, environment: dict[str, str] | None 
 
 @asynccontextmanager
 async def open_site(
-    folder: Path, database: str, *, servers: int = 1, master_key: str = "", standin_latency: float = 0.0, **options: str
+    folder: Path,
+    database: str,
+    *,
+    servers: int = 1,
+    master_key: str = "",
+    standin_latency: float = 0.0,
+    forged: bool = False,
+    options: Mapping[str, str] = NO_OPTIONS,
 ) -> AsyncIterator[Site]:
-    """A site whose stand-in and servers run. `options` are those of `serve`, `provider_limit_seconds="1"`."""
+    """A site whose stand-in and servers run. `options` are those of `serve`, such as `--drain-seconds`.
+
+    Where servers are to be started many times, `forged` makes that fast.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     secrets = {"COMPTOIR_MASTER_KEY": master_key} if master_key else {}
     ports = free_ports(1 + 2 * servers)
@@ -262,6 +297,8 @@ async def open_site(
         _server(folder, database, secrets, f"{HOST}:{port}", page, standin, number, options)
         for number, (port, page) in enumerate(zip(ports[:servers], pages, strict=True), 1)
     ]
+    for server in made:
+        server.child.forge = Forge() if forged else None
     children = [standin.child, *(server.child for server in made)]
     try:
         await standin.child.start()
@@ -269,7 +306,6 @@ async def open_site(
             code, said = await run(folder, "migrate", "--database", database)
             assert code == 0, said
         keys = Keys(
-            await _create_key(folder, database, secrets, "--operator"),
             await _create_key(folder, database, secrets, "--channel", CHANNEL),
             await _create_key(folder, database, secrets, "--partner", PARTNER, "--bot", BOT),
         )
@@ -310,7 +346,7 @@ def _server(
     pages: str,
     standin: Standin,
     number: int,
-    options: dict[str, str],
+    options: Mapping[str, str],
 ) -> Server:
     fault_file = folder / f"fault-{number}"
     arguments = {
@@ -320,7 +356,7 @@ def _server(
         "--paypal-url": standin.url,
         "--paypal-trust-roots": str(folder / "ca.pem"),
         "--fault-file": str(fault_file),
-        **{f"--{name.replace('_', '-')}": value for name, value in options.items()},
+        **options,
     }
     name = f"server-{number}"
     child = Child(name, ("serve", *_flat(arguments)), folder / f"{name}.log", secrets)

@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import grpc
 import httpx
 
 from comptoir import AsyncClient, AsyncServices, line_item, money, total_of
@@ -27,8 +28,8 @@ from comptoir.v1 import (
 )
 from tests.support.processes import CALL_SECONDS, LOOK_SECONDS, Server, Site
 
-PATIENCE_SECONDS = 90.0
-"""How long somebody repeats what was not answered: longer than a server takes to come back."""
+PATIENCE_SECONDS = 300.0
+"""How long somebody repeats what was not answered, however often the server falls meanwhile."""
 
 _NONCE = re.compile(r'name="nonce" value="([^"]+)"')
 _CODE = re.compile(r"<output[^>]*>([^<]+)</output>")
@@ -63,9 +64,9 @@ class Shop:
     """The partner's and the channel's side of one server."""
 
     site: Site
-    server: Server
     channel: AsyncClient
     partner: AsyncClient
+    browsers: AsyncExitStack
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def request_id(self, noun: str) -> str:
@@ -80,9 +81,8 @@ class Shop:
         )
         services = self.channel.for_user(registered.user.user_id)
         opened = await services.sessions.open_session(OpenSessionRequest(bot_id=self.site.keys.partner["bot_id"]))
-        person = Person(
-            registered.user.user_id, opened.session.session_id, services, httpx.AsyncClient(timeout=CALL_SECONDS)
-        )
+        browser = await self.browsers.enter_async_context(httpx.AsyncClient(timeout=CALL_SECONDS))
+        person = Person(registered.user.user_id, opened.session.session_id, services, browser)
         person.wallet_id = await self.link(person, account)
         return person
 
@@ -155,13 +155,18 @@ async def until(fact: Callable[[], bool], what: str, seconds: float = 30.0) -> N
         raise AssertionError(f"after {seconds:.0f} s it does not hold that {what}") from None
 
 
+RECONNECTING = [(f"grpc.{name}_reconnect_backoff_ms", 200) for name in ("initial", "min", "max")]
+"""A channel looks for a server that fell five times a second, where people's channels are more patient."""
+
+
 @asynccontextmanager
 async def open_shop(site: Site, server: Server | None = None) -> AsyncIterator[Shop]:
     """The shop as it is seen through one server, the site's first if none is given."""
-    server = server or site.server
-    channel_key, partner_key = site.keys.channel["key"], site.keys.partner["key"]
-    async with (
-        AsyncClient(server.target, channel_key, timeout_seconds=PATIENCE_SECONDS) as channel,
-        AsyncClient(server.target, partner_key, timeout_seconds=PATIENCE_SECONDS) as partner,
-    ):
-        yield Shop(site, server, channel, partner)
+    target = (server or site.server).target
+    async with grpc.aio.insecure_channel(target, RECONNECTING) as channel, AsyncExitStack() as browsers:
+        yield Shop(
+            site,
+            AsyncClient(target, site.keys.channel["key"], timeout_seconds=PATIENCE_SECONDS, channel=channel),
+            AsyncClient(target, site.keys.partner["key"], timeout_seconds=PATIENCE_SECONDS, channel=channel),
+            browsers,
+        )

@@ -11,6 +11,7 @@ from comptoir_server.app.evidence import Case
 from comptoir_server.app.instructions import begin
 from comptoir_server.app.ports import DeclineCode, OperationKind, OutcomeKind
 from comptoir_server.app.refunding import give_back
+from comptoir_server.app.wallet_views import bare_wallet
 from comptoir_server.domain.cards import NoticeKind
 from comptoir_server.domain.checkouts import Checkout, CheckoutCommand, CheckoutState
 from comptoir_server.domain.ledger import Effect, capture_lines
@@ -66,8 +67,10 @@ async def _take(case: Case) -> Capture | None:
         action_url="",
         authorization_expire_time=0 if taken else outcome.expire_time,
     )
+    live = case.payment.state in LIVE
     case.put_payment(payment)
-    tell(case.tx, "payment", payment)
+    if live:
+        tell(case.tx, "payment", payment)
     if not taken:
         return None
     capture = _whole_capture(case, payment)
@@ -220,7 +223,7 @@ async def _relink(case: Case) -> None:
     if state != wallet.state:
         wallet = replace(wallet, state=state)
         case.tx.put(wallet)
-        tell(case.tx, "wallet", wallet)
+        tell(case.tx, "wallet", bare_wallet(wallet))
 
 
 async def doubted(case: Case) -> None:

@@ -55,6 +55,7 @@ class Batch:
         self._pending = count(PENDING)
         self._ownership = Ownership()
         self._ready: deque[tuple[Work, Any]] = deque()
+        self._works: list[Work] = []
         self._live: dict[Work, None] = {}
         self._round = Round(session, self.images, Snapshot())
 
@@ -63,6 +64,7 @@ class Batch:
         try:
             for job in jobs:
                 work = Work(job, Tx(job.draws, self._registry, self._pending, writable=self._writable))
+                self._works.append(work)
                 self._live[work] = None
                 if job.wanted:
                     work.prelude = True
@@ -79,6 +81,11 @@ class Batch:
             for work in self._live:
                 if work.steps is not None:
                     work.steps.close()
+
+    def remember_locks(self) -> None:
+        """Lets every work's next run begin with all the locks that this one wanted: taken in order, none deadlocks."""
+        for work in self._works:
+            work.remember_locks()
 
     def _run_round(self) -> None:
         current = self._round
@@ -244,11 +251,9 @@ class Batch:
         """Takes a work out of this batch; its next run begins with all the locks that it is known to want."""
         if work.steps is not None:
             work.steps.close()
-        job = work.job
-        job.moves += 1
-        wanted = {(load.relation, load.index.name, load.key): load for load in (*job.wanted, *work.locks)}
-        job.wanted = tuple(wanted.values())
-        self.moved.append(job)
+        work.job.moves += 1
+        work.remember_locks()
+        self.moved.append(work.job)
         self._leave(work)
 
     def _end(self, work: Work, *, succeeded: bool, value: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
+from comptoir_server.runtime import fault
 from comptoir_server.store.image import Image
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import Session
@@ -13,14 +14,14 @@ from comptoir_server.store.session import Session
 Row = list[Any]
 
 
-def flush(session: Session, relations: Iterable[Relation[Any]], images: dict[Relation[Any], Image]) -> bool:
-    """Writes all staged rows, and answers whether there was any. Raises what the database raises, and ClaimLost.
+def flush(session: Session, relations: Iterable[Relation[Any]], images: dict[Relation[Any], Image]) -> None:
+    """Writes all staged rows. Raises what the database raises, and ClaimLost.
 
     Tables are written in the order of `relations`, updates before inserts. The counters are raised when the first
     relation that has sequences is reached, whether it has rows or not: so all processes wait for locks in one order
     (rows, then new keys, then counters, then new keys of what is numbered) and none waits for another in a circle.
+    What is numbered reaches a fault point when it is written and not yet committed, such as events.flushed.
     """
-    written = False
     numbered: dict[Relation[Any], list[Row]] | None = None
     for relation in relations:
         if relation.sequences and numbered is None:
@@ -28,13 +29,13 @@ def flush(session: Session, relations: Iterable[Relation[Any]], images: dict[Rel
         image = images.get(relation)
         if image is None or not image.staged:
             continue
-        written = _update(session, image) or written
+        _update(session, image)
         if image.inserted:
             rows = numbered[relation] if numbered and relation in numbered else _encode(image)
             rows.sort(key=itemgetter(*relation.race_columns))
             session.insert(relation, rows)
-            written = True
-    return written
+            if relation.sequences:
+                fault(f"{relation.name}.flushed")
 
 
 def _encode(image: Image) -> list[Row]:
@@ -42,7 +43,7 @@ def _encode(image: Image) -> list[Row]:
     return [encode(staged[key]) for key in image.inserted]
 
 
-def _update(session: Session, image: Image) -> bool:
+def _update(session: Session, image: Image) -> None:
     """Updates the columns that changed in at least one row; encodes no other."""
     relation = image.relation
     fields, encoders = relation.codec.fields, relation.codec.encoders
@@ -55,7 +56,7 @@ def _update(session: Session, image: Image) -> bool:
             changed |= differing
             rows.append((key, new))
     if not rows:
-        return False
+        return
     columns = tuple(sorted(changed))
     converts = [(i, encoders[i]) for i in columns]
     single = len(relation.primary.columns) == 1
@@ -68,7 +69,6 @@ def _update(session: Session, image: Image) -> bool:
             for key, new in rows
         ],
     )
-    return True
 
 
 def _number(session: Session, images: dict[Relation[Any], Image]) -> dict[Relation[Any], list[Row]]:

@@ -14,8 +14,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from comptoir_server.domain.wallets import OPEN_AT_FIRST
+from comptoir_server.store.backend import SQLITE
+from comptoir_server.store.columns import metadata
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.schema import Id
+from comptoir_server.store.sqlite import FileLock
 from comptoir_server.store.tables import MARKETS, settings_table
 
 _STEPS = Path(__file__).with_name("migrations")
@@ -29,9 +32,12 @@ class WrongDatabase(Exception):
 def migrate(url: str, mode: str) -> None:
     """Takes every step that is missing, writes down the mode of a new database and opens its first markets.
 
-    Raises WrongDatabase for a database of the other mode, StorageUnavailable.
+    All of it or nothing, and one process at a time. Raises WrongDatabase for a database of the other mode, of a newer
+    version, or not of ours; StorageUnavailable.
     """
-    with _connected(url) as connection:
+    with _alone(url), _connected(url) as connection:
+        _begin(connection)
+        _require_ours(connection)
         command.upgrade(_config(connection), "head")
         found = _mode(connection)
         if found is None:
@@ -46,6 +52,7 @@ def migrate(url: str, mode: str) -> None:
 def require_current(url: str, mode: str) -> None:
     """Raises WrongDatabase unless every step was taken and the mode is `mode`; StorageUnavailable."""
     with _connected(url) as connection:
+        _require_ours(connection)
         head = ScriptDirectory(str(_STEPS)).get_current_head()
         if MigrationContext.configure(connection).get_current_revision() != head:
             raise WrongDatabase(
@@ -87,11 +94,56 @@ def _config(connection: sa.Connection) -> Config:
     return config
 
 
+def _require_ours(connection: sa.Connection) -> None:
+    """WrongDatabase where a newer version, or nobody that we know, made the tables."""
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None and set(metadata.tables) & set(sa.inspect(connection).get_table_names()):
+        raise WrongDatabase("The database holds tables that no step of ours has made: use a new database.")
+    known = {step.revision for step in ScriptDirectory(str(_STEPS)).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise WrongDatabase(
+            f"The database is of a newer version (step {revision}): start that version, or restore an earlier copy."
+        )
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Keeps every server off an embedded database meanwhile. Raises StorageUnavailable where one is at work."""
+    if not url.startswith(SQLITE):
+        yield
+        return
+    try:
+        lock = FileLock(Path(url.removeprefix(SQLITE)))
+    except OSError as error:
+        raise StorageUnavailable(f"The database cannot be opened: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_LOCK = 0x636F6D70
+"""The advisory lock under which a PostgreSQL database is migrated."""
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Makes all that follows one transaction, tables included, that no other process runs at the same time."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
 @contextmanager
 def _connected(url: str) -> Iterator[sa.Connection]:
-    """A connection in one transaction. Raises StorageUnavailable."""
+    """A connection, on PostgreSQL in a transaction. Raises StorageUnavailable.
+
+    SQLite's driver begins none before a statement that makes a table: `_begin` does it by hand.
+    """
     driver = "postgresql+psycopg://"
-    engine = sa.create_engine(url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1))
+    by_hand = {"isolation_level": "AUTOCOMMIT"} if url.startswith(SQLITE) else {}
+    address = url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1)
+    engine = sa.create_engine(address, poolclass=sa.NullPool, **by_hand)
     try:
         with engine.connect() as connection, connection.begin():
             yield connection

@@ -23,6 +23,14 @@ CONNECT_SECONDS = 5
 SETTINGS = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=6s"
 """A process that stops in the middle of a batch frees its rows after 6 s; another waits 3 s for one and runs again."""
 
+KEEPALIVES: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A server that has gone silent is given up after some 10 s."""
+
 ARRAYS = {str: "text[]", int: "bigint[]", bool: "boolean[]", bytes: "bytea[]"}
 LOCKS = {
     Lock.NONE: "",
@@ -67,6 +75,7 @@ def connect(url: str) -> PostgresqlSession:
             connect_timeout=CONNECT_SECONDS,
             options=SETTINGS,
             application_name="comptoir",
+            **KEEPALIVES,
             prepare_threshold=1,
         )
         connection.prepared_max = 1000
@@ -92,7 +101,7 @@ class PostgresqlSession:
         self._statements: dict[tuple[Any, ...], str] = {}
 
     def begin(self) -> None:
-        self._run("BEGIN")
+        self._run("BEGIN ISOLATION LEVEL READ COMMITTED")
 
     def begin_reading(self) -> None:
         """All that follows, up to the commit, reads one state of the database."""

@@ -380,11 +380,11 @@ RELATIONS: tuple[Relation[Any], ...] = (
     OPERATIONS,
     ORDERS,
     ACCOUNTS,
-    JOURNAL,
-    POSTINGS,
     REQUESTS,
     INBOX,
     CONSUMERS,
+    JOURNAL,
+    POSTINGS,
     EVENTS,
 )
-"""All relations, parents before children."""
+"""All relations, parents before children, and what is numbered last: its counters are held through the commit."""

@@ -82,3 +82,8 @@ class Work:
         """The slots it has yet to own, the next one last."""
         self.blocked: Slot | None = None
         """The slot whose owner it waits for."""
+
+    def remember_locks(self) -> None:
+        """Has the job's next run begin with every lock that this one has asked for."""
+        wanted = {(load.relation, load.index.name, load.key): load for load in (*self.job.wanted, *self.locks)}
+        self.job.wanted = tuple(wanted.values())

@@ -30,6 +30,9 @@ CONNECT_SECONDS = 5.0
 
 RETRY_SECONDS = 0.1
 
+BACKOFF_SECONDS = 0.01
+"""Two batches that met wait for unlike times, up to this, so that they do not meet again."""
+
 DECIDE_SECONDS = 30.0
 """How long a writer asks for the fate of a COMMIT whose answer was lost."""
 
@@ -145,6 +148,7 @@ class Writer:
                 return self._attempt(jobs, first=first, later=later)
             except _Again:
                 first = later
+                self._pause.wait(self._runtime.uniform(0.0, BACKOFF_SECONDS))
             except ClaimLost as lost:
                 claims_lost += 1
                 if claims_lost == CLAIMS_LOST_MAX:
@@ -158,12 +162,14 @@ class Writer:
         try:
             session.begin()
             batch.run(jobs)
-            written = flush(session, self._relations, batch.images)
+            written = any(image.staged for image in batch.images.values())
             if written:
                 self._mark(session)
+                flush(session, self._relations, batch.images)
                 fault("batch.flushed")
         except BaseException as error:
             session.rollback()
+            batch.remember_locks()
             if isinstance(error, Exception):
                 self._explain(session, error)
             raise
