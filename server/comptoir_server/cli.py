@@ -105,7 +105,7 @@ def migrate(database: Database = DEFAULTS.database, mode: Mode = DEFAULTS.mode) 
 
     async def work() -> None:
         upgrade(database, mode)
-        _say(f"{database} is up to date ({mode} mode).\n")
+        _say(f"The database is up to date ({mode} mode).\n")
 
     _run(work)
 

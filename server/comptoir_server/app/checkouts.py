@@ -12,7 +12,7 @@ from comptoir_server.app.confirmations import confirm_checkout
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
 from comptoir_server.app.locales import require_currency
-from comptoir_server.app.once import Answer, once
+from comptoir_server.app.once import Answer, answer_waiting, once
 from comptoir_server.domain.cards import NoticeKind
 from comptoir_server.domain.checkouts import (
     DEFAULT_SECONDS,
@@ -326,6 +326,7 @@ async def _give_up_payment(tx: Tx, checkout: Checkout) -> None:
     payment = replace(payment.move(PaymentCommand.FAIL, tx.now).settled(), action_url="")
     tx.put(payment)
     tell(tx, "payment", payment)
+    await answer_waiting(tx, payment.id, {"checkout": checkout, "payment": payment})
     tx.after_commit(payment.id)
 
 

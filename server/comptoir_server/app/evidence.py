@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from comptoir_server.app.checkout_cards import Stage, stage
 from comptoir_server.app.deps import Deps
+from comptoir_server.app.once import answer_waiting
 from comptoir_server.app.ports import Outcome
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.checkouts import Checkout
 from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.payments import Payment
-from comptoir_server.store.tables import CHECKOUTS, REQUESTS
+from comptoir_server.store.tables import CHECKOUTS
 from comptoir_server.store.tx import Tx
 
 
@@ -62,10 +62,4 @@ class Case:
 
     async def answer(self, object_id: str, **objects: object) -> None:
         """Stores the final answer of every request that waits for `object_id`."""
-        text = snapshots.dump_named(objects)
-        for waiting in await self.tx.load(REQUESTS.list_by("by_object", object_id)):
-            request = await self.tx.load(REQUESTS.lock(waiting.key))
-            if request is not None and not request.answer:
-                self.tx.put(
-                    type(request)(request.key, request.fingerprint, request.object_id, text, request.create_time)
-                )
+        await answer_waiting(self.tx, object_id, objects)

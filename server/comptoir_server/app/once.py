@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comptoir_server.app.call import CallContext
@@ -96,6 +96,15 @@ async def begin(deps: Deps, call: CallContext, work: Callable[[Tx], Awaitable[Be
         return begun
 
     return await deps.store.write(claimed)
+
+
+async def answer_waiting(tx: Tx, object_id: str, answer: Answer) -> None:
+    """Stores the final answer of every request that waits for `object_id`."""
+    text = snapshots.dump_named(answer)
+    for waiting in await tx.load(REQUESTS.list_by("by_object", object_id)):
+        request = await tx.load(REQUESTS.lock(waiting.key))
+        if request is not None and not request.answer:
+            tx.put(replace(request, answer=text))
 
 
 def new_request(tx: Tx, call: CallContext, object_id: str, answer: Answer | None) -> Request:

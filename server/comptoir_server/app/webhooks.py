@@ -6,6 +6,7 @@ the object that it names is the evidence.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
 from comptoir_server.app.deps import Deps
@@ -32,7 +33,7 @@ async def receive(deps: Deps, provider: str, notice: Notice) -> None:
     async def keep(tx: Tx) -> bool:
         if await tx.load(INBOX.lock((provider, notice.event_id))) is not None:
             return False
-        text = snapshots.dump(notice)
+        text = snapshots.dump(_sealed(deps, notice))
         delivery = Delivery(provider, notice.event_id, notice.event_type, DeliveryState.STORED, text, 0, tx.now, tx.now)
         tx.put(delivery)
         return True
@@ -41,6 +42,21 @@ async def receive(deps: Deps, provider: str, notice: Notice) -> None:
     fault("webhook.stored")
     if fresh:
         deps.runtime.spawn(process(deps, provider, notice.event_id), f"webhook {notice.event_id}")
+
+
+def _sealed(deps: Deps, notice: Notice) -> Notice:
+    """The notice as it is kept: a wallet's token in it is sealed, bound to the delivery."""
+    if not notice.wallet_token:
+        return notice
+    sealed = deps.vault.seal_token(notice.event_id, notice.wallet_token)
+    return replace(notice, wallet_token=base64.b64encode(sealed).decode())
+
+
+def _opened(deps: Deps, text: str) -> Notice:
+    notice = snapshots.load(Notice, text)
+    if not notice.wallet_token:
+        return notice
+    return replace(notice, wallet_token=deps.vault.open_token(notice.event_id, base64.b64decode(notice.wallet_token)))
 
 
 async def process(deps: Deps, provider: str, event_id: str) -> None:
@@ -53,7 +69,7 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
     if delivery is None:
         return
     try:
-        confirmed = await deps.providers[provider].confirm(snapshots.load(Notice, delivery.notice))
+        confirmed = await deps.providers[provider].confirm(_opened(deps, delivery.notice))
     except ProviderUnavailable:
         return
 

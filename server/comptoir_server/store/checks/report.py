@@ -28,11 +28,12 @@ def print_report(report: Report, *, as_json: bool) -> None:
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for finding in report.findings:
         shown = ", ".join(finding.broken[:SHOWN_MAX])
-        style = "red" if finding.broken else ""
-        words = f"broken by {shown}" if finding.broken else "holds"
+        style = ("yellow" if finding.is_warning else "red") if finding.broken else ""
+        verb = "look at" if finding.is_warning else "broken by"
+        words = f"{verb} {shown}" if finding.broken else "holds"
         table.add_row(finding.invariant.code, f"{finding.examined:,}", finding.invariant.words, words, style=style)
     console.print(table)
-    broken = sum(1 for finding in report.findings if finding.broken)
+    broken = len(report.broken)
     rows = sum(finding.examined for finding in report.findings)
     verdict = f"{broken} of them are broken" if broken else "all hold"
     console.print(f"{len(report.findings)} invariants, {rows:,} rows examined: {verdict}.")

@@ -4,30 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from comptoir_server.store.checks import checkouts, events, ledger, payments, wallets
+from comptoir_server.runtime import Runtime
+from comptoir_server.store.backend import SQLITE
+from comptoir_server.store.checks import (
+    amounts,
+    answers,
+    checkouts,
+    consent,
+    events,
+    ledger,
+    operations,
+    owners,
+    payments,
+    sealed,
+    secrets,
+    storage,
+    telling,
+    tokens,
+    wallets,
+)
 from comptoir_server.store.checks.invariant import OBJECT_ID, Invariant
+from comptoir_server.store.checks.survey import Notes, Rule, Survey
+from comptoir_server.vault import Vault
 
-INVARIANTS: tuple[Invariant, ...] = (
+INVARIANTS: tuple[Invariant | Rule, ...] = (
     *ledger.INVARIANTS,
+    *amounts.RULES,
     *payments.INVARIANTS,
+    *operations.RULES,
+    *consent.RULES,
     *checkouts.INVARIANTS,
+    *answers.RULES,
     *events.INVARIANTS,
+    *telling.RULES,
     *wallets.INVARIANTS,
+    *tokens.RULES,
+    *owners.RULES,
+    *secrets.RULES,
+    *storage.RULES,
+    *sealed.RULES,
 )
 """Every invariant that the database can decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One invariant: how many rows it is about, and the ids of those that break it."""
+    """One invariant: how many rows it is about, and the rows that break it: their ids, and what is wrong in them."""
 
-    invariant: Invariant
+    invariant: Invariant | Rule
     examined: int
     broken: tuple[str, ...]
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether it only says what an operator should look at."""
+        return isinstance(self.invariant, Rule) and self.invariant.warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +78,17 @@ class Report:
         """0 where every invariant holds, 1 where one is broken, 2 where it could not be told."""
         if self.failure:
             return 2
-        return 1 if any(finding.broken for finding in self.findings) else 0
+        return 1 if self.broken else 0
 
     @property
     def broken(self) -> tuple[str, ...]:
         """The codes of the invariants that are broken."""
-        return tuple(finding.invariant.code for finding in self.findings if finding.broken)
+        return tuple(found.invariant.code for found in self.findings if found.broken and not found.is_warning)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The codes of what an operator should look at."""
+        return tuple(found.invariant.code for found in self.findings if found.broken and found.is_warning)
 
     def plain(self) -> dict[str, Any]:
         """The report for a program."""
@@ -57,14 +98,20 @@ class Report:
                 "invariant": finding.invariant.words,
                 "examined": finding.examined,
                 "broken": list(finding.broken),
+                "warning": finding.is_warning,
             }
             for finding in self.findings
         ]
         return {"exit_code": self.exit_code, "failure": self.failure, "invariants": found}
 
 
-def check_database(url: str) -> Report:
-    """Checks every invariant on one committed state. Changes nothing."""
+def check_database(url: str, *, vault: Vault | None = None) -> Report:
+    """Checks every invariant on one committed state. Changes nothing.
+
+    With a vault also that what is sealed opens, and that no provider's token stands anywhere in plain text.
+    """
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
+        return Report((), "The database cannot be opened: there is no such file.")
     driver = "postgresql+psycopg://"
     engine = sa.create_engine(
         url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1), poolclass=sa.NullPool
@@ -72,14 +119,24 @@ def check_database(url: str) -> Report:
     try:
         with engine.connect() as connection:
             connection.execute(sa.text(_BEGIN[connection.dialect.name]))
-            return Report(tuple(_finding(connection, invariant) for invariant in INVARIANTS))
-    except sa.exc.OperationalError:
+            return check_connection(connection, Runtime().now(), vault=vault)
+    except sa.exc.OperationalError as error:
+        if "no such" in str(error.orig):
+            return Report((), _OTHER_TABLES)
         return Report((), "The database cannot be opened: is the address right, and is it there?")
     except sa.exc.ProgrammingError:
-        return Report((), "The database has other tables than this version: run comptoir-server migrate first.")
+        return Report((), _OTHER_TABLES)
+    except sa.exc.DatabaseError:
+        return Report((), "The database cannot be read: is it one of ours?")
 
 
-_OBJECT_ID = {"sqlite": "json_extract(payload, '$.id')", "postgresql": "payload::json ->> 'id'"}
+_OTHER_TABLES = "The database has other tables than this version: run comptoir-server migrate first."
+
+_OBJECT_ID = {
+    "sqlite": "CASE WHEN json_valid(payload) THEN json_extract(payload, '$.id') END",
+    "postgresql": "CASE WHEN payload IS JSON THEN payload::json ->> 'id' END",
+}
+"""What is no document has no id here; that it is none, another invariant tells."""
 
 _BEGIN = {
     "sqlite": "BEGIN",
@@ -87,7 +144,19 @@ _BEGIN = {
 }
 
 
-def _finding(connection: sa.Connection, invariant: Invariant) -> Finding:
+def check_connection(connection: sa.Connection, now: int, *, vault: Vault | None = None) -> Report:
+    """As `check_database`, on a connection that is in a transaction; `now` in microseconds. Raises SQLAlchemyError."""
+    survey = Survey(connection, now, vault)
+    wanted = [found for found in INVARIANTS if vault is not None or not (isinstance(found, Rule) and found.needs_vault)]
+    return Report(tuple(_finding(survey, invariant) for invariant in wanted))
+
+
+def _finding(survey: Survey, invariant: Invariant | Rule) -> Finding:
+    if isinstance(invariant, Rule):
+        notes = Notes()
+        invariant.find(survey, notes)
+        return Finding(invariant, notes.examined, tuple(notes.broken))
+    connection = survey.connection
     examined = connection.scalar(sa.text(invariant.examined)) or 0
     query = invariant.broken.replace(OBJECT_ID, _OBJECT_ID[connection.dialect.name])
     broken = tuple(str(row[0]) for row in connection.execute(sa.text(query)))

@@ -1,0 +1,107 @@
+"""Rows are what the tables say: readable, unique, within their rules, and leading to rows that there are."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import func, select
+
+from comptoir_server.store.checks.survey import Notes, Rule, Survey
+from comptoir_server.store.columns import metadata
+from comptoir_server.store.tables import RELATIONS
+
+REFERENCES: dict[str, tuple[str, ...]] = {
+    "partner_id": ("partners",),
+    "channel_id": ("channels",),
+    "bot_id": ("bots",),
+    "user_id": ("users",),
+    "bot_user_id": ("bot_users",),
+    "session_id": ("sessions",),
+    "previous_session_id": ("sessions",),
+    "wallet_id": ("wallets",),
+    "default_wallet_id": ("wallets",),
+    "checkout_id": ("checkouts",),
+    "replaces_checkout_id": ("checkouts",),
+    "payment_id": ("payments",),
+    "capture_id": ("captures",),
+    "order_id": ("orders",),
+    "pending_operation_id": ("operations",),
+    "account_id": ("accounts",),
+    "transaction_id": ("journal",),
+    "object_id": ("payments", "captures", "refunds"),
+    "owner_id": ("partners", "channels"),
+    "log_id": ("partners", "channels"),
+}
+"""Where a column of that name leads, in whatever table it stands; empty and NULL lead nowhere."""
+
+FOREIGN_IDS = frozenset({"event_id", "debug_id"})
+"""Columns that are named like references but hold the provider's own ids."""
+
+
+def _dangling(survey: Survey, notes: Notes) -> None:
+    for table in metadata.sorted_tables:
+        for name in sorted(REFERENCES.keys() & set(table.c.keys())):
+            column = table.c[name]
+            used = sa.and_(column.is_not(None), column != "")
+            notes.examined += survey.count(select(column).where(used).subquery())
+            parents = [metadata.tables[parent].alias() for parent in REFERENCES[name]]
+            lost = [sa.not_(sa.exists().where(parent.c.id == column)) for parent in parents]
+            key = [part for part in table.primary_key.columns if part.name != name]
+            for row in survey.rows(select(*key, column.label("leads_to")).where(used, *lost)):
+                notes.violated(table=table.name, **row._mapping, by=name)
+
+
+def _unreadable(survey: Survey, notes: Notes) -> None:
+    for relation in RELATIONS:
+        columns = [relation.table.c[name] for name in relation.columns]
+        for row in survey.rows(select(*columns)):
+            notes.examined += 1
+            try:
+                relation.codec.decode(row)
+            except (ValueError, TypeError, KeyError) as error:
+                key = {name: row._mapping[relation.table.c[name]] for name in relation.primary.columns}
+                notes.violated(table=relation.name, **key, wrong=str(error)[:200])
+
+
+def _against_rules(survey: Survey, notes: Notes) -> None:
+    """Every CHECK of every table, asked again: a copy, a restore or a repair may have gone around it."""
+    for table in metadata.sorted_tables:
+        for rule in table.constraints:
+            if not isinstance(rule, sa.CheckConstraint):
+                continue
+            notes.examined += survey.count(table)
+            for row in survey.rows(select(*table.primary_key.columns).where(sa.text(f"NOT ({rule.sqltext})"))):
+                notes.violated(table=table.name, **row._mapping, rule=str(rule.sqltext))
+
+
+def _twice(survey: Survey, notes: Notes) -> None:
+    """Every unique key of every table, the partial ones too."""
+    for table in metadata.sorted_tables:
+        for name, columns, condition in _unique_keys(table):
+            notes.examined += survey.count(table)
+            statement = select(*columns, func.count().label("rows")).group_by(*columns).having(func.count() > 1)
+            if condition is not None:
+                statement = statement.where(condition)
+            for row in survey.rows(statement):
+                notes.violated(table=table.name, key=name, **row._mapping)
+
+
+def _unique_keys(table: sa.Table) -> list[tuple[str, list[sa.Column[object]], sa.ColumnElement[bool] | None]]:
+    keys: list[tuple[str, list[sa.Column[object]], sa.ColumnElement[bool] | None]] = [
+        (str(rule.name), list(rule.columns), None)
+        for rule in table.constraints
+        if isinstance(rule, sa.UniqueConstraint)
+    ]
+    keys += [
+        (str(index.name), list(index.columns), index.dialect_kwargs["sqlite_where"])
+        for index in sorted(table.indexes, key=lambda index: str(index.name))
+        if index.unique
+    ]
+    return keys
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("S1", "Every reference leads to a row.", _dangling),
+    Rule("S2", "Every row can be read: its enums are known, its documents have their shape.", _unreadable),
+    Rule("S3", "Every row is within the rules of its table.", _against_rules),
+    Rule("S4", "What must be unique stands once.", _twice),
+)
