@@ -262,7 +262,7 @@ async def test_a_payment_that_needs_its_person_goes_on_once_they_have_acted(worl
     await world.work(6)
     assert (await world.now_payment(answer["payment"].id)).state == PaymentState.REQUIRES_ACTION
     world.provider.act(answer["payment"].id)
-    await world.work(16)
+    await world.work(17)
     await world.work()
 
     assert (await world.now_checkout(checkout.id)).state == CheckoutState.COMPLETED
