@@ -69,6 +69,10 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     async with site_opened as site, open_shop(site) as first, open_shop(site, site.servers[1]) as second:
         operator = await site.create_key("--operator")
         yield Town(site, first, second, await first.person(), operator["key"])
+        assert [await server.stop() for server in site.servers] == [0, 0]
+        assert read(site.database).undecided == []
+        code, said = await site.check()
+        assert code == 0, said
 
 
 async def require_one_payment(town: Town, checkout: Checkout, answers: list[ConfirmCheckoutResponse]) -> None:

@@ -47,6 +47,12 @@ class Settled:
         self._runtime = runtime
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._bells: dict[str, set[Bell]] = {}
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Lets nobody wait any longer, as if every deadline were now: the server is about to end."""
+        self._given_up = True
+        self.wake({EVERYTHING})
 
     def wake(self, keys: set[str]) -> None:
         """Called after each commit with the keys that it touched; the key EVERYTHING wakes everybody."""
@@ -99,6 +105,6 @@ class Settled:
             if found is not None:
                 return found
             left = deadline - self._runtime.monotonic()
-            if left <= 0:
+            if left <= 0 or self._given_up:
                 return None
             await self.pause(key, min(left, POLL_SECONDS))

@@ -45,6 +45,9 @@ TIME_NEEDED_SECONDS = 1.0
 RECHECK_SECONDS = 4.0
 """How often the credential of an open stream is looked at again; with the look itself, less than five seconds."""
 
+LAST_WORD_SECONDS = 1.0
+"""How long, once the time to drain is over, a call has to say how its work stands."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -153,17 +156,27 @@ class Boundary:
             observe.ended(bound.method, principal, reason, self._deps.runtime.monotonic() - started)
 
     async def drain(self, seconds: float) -> int:
-        """Takes nothing on any more, ends streams, gives calls `seconds` to end, and answers how many have not."""
+        """Takes nothing on any more, ends streams, gives calls `seconds` to end, and answers how many have not.
+
+        A call that waits for a provider then is answered with what is certain; its successor finishes the work.
+        """
         self._draining = True
         for feed in self._feeds:
             feed.end(failures.draining())
+        if not await self._quieted(seconds):
+            self._deps.settled.give_up()
+            await self._quieted(LAST_WORD_SECONDS)
+        return self._calls
+
+    async def _quieted(self, seconds: float) -> bool:
+        """Whether every call has ended, within `seconds`."""
         if self._calls:
             try:
                 async with asyncio.timeout(seconds):
                     await self._quiet.wait()
             except TimeoutError:
-                return self._calls
-        return 0
+                return False
+        return True
 
     def _parsed(self, bound: Bound, raw: Any) -> Message:
         if len(raw) > REQUEST_BYTES_MAX:
