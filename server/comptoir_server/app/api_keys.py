@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app import credentials, paging
 from comptoir_server.app.call import CallContext, Caller
@@ -10,6 +10,7 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.once import Answer, once
 from comptoir_server.domain.errors import Reason, Refused, invalid_field, not_found
 from comptoir_server.domain.partners import KEY_TRANSITIONS, ApiKey, KeyCommand, KeyState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.store.reads.partners import page_of_api_keys
 from comptoir_server.store.tables import BOTS, CHANNELS, KEYS, PARTNERS

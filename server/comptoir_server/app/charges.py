@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app import books
 from comptoir_server.app.checkout_cards import DECLINE_WORDS, Stage, draw_checkout, notice, receipt, speak
 from comptoir_server.app.events import tell
@@ -25,6 +23,7 @@ from comptoir_server.domain.payments import (
     PendingKind,
     PendingState,
 )
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.wallets import WALLET_TRANSITIONS, WalletCommand
 from comptoir_server.store.tables import CAPTURES, WALLETS

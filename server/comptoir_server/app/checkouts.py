@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app import paging
 from comptoir_server.app.access import owned
@@ -32,6 +32,7 @@ from comptoir_server.domain.money import Money
 from comptoir_server.domain.operations import OperationCommand
 from comptoir_server.domain.partners import PartnerState
 from comptoir_server.domain.payments import PaymentCommand, PaymentState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import SESSION_TRANSITIONS, SessionCommand
 from comptoir_server.domain.transitions import move
 from comptoir_server.runtime import MICROSECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app.access import owned
 from comptoir_server.app.call import CallContext
@@ -18,6 +18,7 @@ from comptoir_server.domain.errors import Reason, Refused, invalid_field, not_fo
 from comptoir_server.domain.operations import Operation, OperationState
 from comptoir_server.domain.partners import BotState, PartnerState
 from comptoir_server.domain.payments import Payment, PaymentState, PendingKind, PendingState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.users import User, UserState
 from comptoir_server.domain.wallets import Wallet, WalletState
 from comptoir_server.runtime import fault

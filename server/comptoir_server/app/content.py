@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app.locales import TIME_MAX, is_time_zone, require_currency
 from comptoir_server.domain import card_numbers
 from comptoir_server.domain.cards import (
@@ -21,6 +19,7 @@ from comptoir_server.domain.cards import (
     TextContent,
 )
 from comptoir_server.domain.errors import invalid_field
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import Sender
 
 KINDS: dict[Sender, frozenset[str]] = {Sender.USER: USER_KINDS, Sender.BOT: BOT_KINDS}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from comptoir_server.app.checkout_cards import Stage, stage
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.once import answer_waiting
@@ -11,11 +9,12 @@ from comptoir_server.app.ports import Outcome
 from comptoir_server.domain.checkouts import Checkout
 from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.payments import Payment
+from comptoir_server.domain.records import record
 from comptoir_server.store.tables import CHECKOUTS
 from comptoir_server.store.tx import Tx
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Evidence:
     """An outcome, where it was learnt (`reply`, `look-up`, `lease`, `store`, `webhook:<event id>`), and when."""
 

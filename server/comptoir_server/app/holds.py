@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app.charges import post_capture
 from comptoir_server.app.events import tell
 from comptoir_server.app.evidence import Case
@@ -18,6 +16,7 @@ from comptoir_server.domain.payments import (
     PaymentState,
     PendingState,
 )
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import allows
 from comptoir_server.store.tables import CAPTURES
 

@@ -8,7 +8,7 @@ proof but not the cookie, and that visit ends the link.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from comptoir_server.app import link_secrets
@@ -16,6 +16,7 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.ports import LinkedWallet, LinkRefused, LinkStart, ProviderUnavailable
 from comptoir_server.app.users import display_name
 from comptoir_server.app.wallet_links import change, end, overdue
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import allows, move
 from comptoir_server.domain.wallets import LINK_TRANSITIONS, LinkCommand, LinkState, WalletLink
 from comptoir_server.runtime import fault

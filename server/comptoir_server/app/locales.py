@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import unicodedata
 import zoneinfo
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +16,7 @@ from babel.numbers import NumberPattern, get_currency_symbol, parse_pattern
 
 from comptoir_server.domain.errors import invalid_field
 from comptoir_server.domain.money import Money
+from comptoir_server.domain.records import record, replace
 from comptoir_server.runtime import MICROSECONDS
 
 DEFAULT_LOCALE = "en-US"
@@ -89,7 +89,7 @@ def require_currency(currency_code: str, field: str) -> None:
         raise invalid_field(field, "must be an ISO 4217 code of a currency that people pay with, such as EUR.")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Writer:
     """Writes money and times as one person reads them: `locale` is their BCP 47 tag, `time_zone` an IANA name."""
 

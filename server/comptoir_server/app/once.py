@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from comptoir_server.app.call import CallContext
@@ -15,6 +15,7 @@ from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.orders import Order
 from comptoir_server.domain.partners import ApiKey, Bot, Channel, Partner
 from comptoir_server.domain.payments import Capture, Payment, Refund
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.requests import Request
 from comptoir_server.domain.sessions import Message, Session
 from comptoir_server.domain.wallets import Market, Wallet, WalletLink

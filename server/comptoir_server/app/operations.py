@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.evidence import Evidence
@@ -19,6 +19,7 @@ from comptoir_server.app.ports import (
 from comptoir_server.app.resuming import resume
 from comptoir_server.app.settlement import settle
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
+from comptoir_server.domain.records import replace
 from comptoir_server.runtime import MICROSECONDS, fault
 from comptoir_server.store.tables import CHECKOUTS, OPERATIONS, PAYMENTS
 from comptoir_server.store.tx import Tx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app.api_keys import create_api_key, list_api_keys, revoke_api_key
 from comptoir_server.app.call import CallContext, Caller
@@ -18,6 +18,7 @@ from comptoir_server.domain.partners import (
     Partner,
     PartnerState,
 )
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.store.tables import BOTS, PARTNERS
 from comptoir_server.store.tx import Tx

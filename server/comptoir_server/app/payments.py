@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from comptoir_server.app import paging
 from comptoir_server.app.access import owned
@@ -28,6 +27,7 @@ from comptoir_server.domain.payments import (
     PendingState,
     RefundOrigin,
 )
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.runtime import fault
 from comptoir_server.store.reads.payments import captures_of, page_of_payments, refunds_of

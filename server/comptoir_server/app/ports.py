@@ -8,9 +8,10 @@ reconciler, with the same key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from comptoir_server.domain.records import record
 
 
 class OutcomeKind(StrEnum):
@@ -73,7 +74,7 @@ class OperationKind(StrEnum):
     """Give taken money back, or a part of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Instruction:
     """One operation as a connector meets it; everything a repetition or a look-up needs.
 
@@ -99,7 +100,7 @@ class Instruction:
     return_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What a provider said, in our words.
 
@@ -119,7 +120,7 @@ class Outcome:
     debug_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capabilities:
     """What a provider can do and promises, used by the checkout, the reconciler and the reader.
 
@@ -139,7 +140,7 @@ class Capabilities:
     """Currency code to the number of decimals that this provider accepts."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkStart:
     """A link that the payer must now approve at `approve_url`; `reference` is the provider's id of it."""
 
@@ -147,7 +148,7 @@ class LinkStart:
     approve_url: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkedWallet:
     """A wallet that the payer approved: the `token` to charge it with (secret), and its masked `label`."""
 
@@ -167,7 +168,7 @@ class NoticeKind(StrEnum):
     """Nothing that changes money here."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Notice:
     """A webhook after verification, in our words.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.ports import LinkRefused, Provider, ProviderUnavailable
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.wallets import Wallet, WalletLink
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.reads.wallets import links_to_revoke, wallets_to_revoke

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app import books
 from comptoir_server.app.checkout_cards import receipt, speak
 from comptoir_server.app.deps import Deps
@@ -15,6 +13,7 @@ from comptoir_server.domain.ledger import Effect, refund_lines
 from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.orders import ORDER_TRANSITIONS, OrderCommand
 from comptoir_server.domain.payments import Capture, Payment, Refund, RefundCommand, RefundOrigin, RefundState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.store.tables import CAPTURES, ORDERS, REFUNDS
 from comptoir_server.store.tx import Tx

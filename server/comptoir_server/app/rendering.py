@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
 
 from comptoir_server.app.locales import DEFAULT_TIME_ZONE, Writer
@@ -23,6 +22,7 @@ from comptoir_server.domain.cards import (
     WalletLinkCard,
 )
 from comptoir_server.domain.money import Money
+from comptoir_server.domain.records import replace
 
 
 def money_text(minor_units: int, currency_code: str, locale: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
 from comptoir_server.app.instructions import begin
@@ -11,6 +9,7 @@ from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.checkouts import CheckoutCommand, CheckoutState
 from comptoir_server.domain.operations import Operation, OperationCommand, OperationState
 from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState, PendingKind
+from comptoir_server.domain.records import replace
 from comptoir_server.store.tables import CHECKOUTS, OPERATIONS
 from comptoir_server.store.tx import Tx
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 from comptoir_server.app import content as contents
 from comptoir_server.app import messages, paging
@@ -15,6 +14,7 @@ from comptoir_server.app.once import Answer, once
 from comptoir_server.domain.cards import Content
 from comptoir_server.domain.errors import Reason, Refused, invalid_field, not_found
 from comptoir_server.domain.partners import Bot, BotState, PartnerState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import (
     SESSION_TRANSITIONS,
     Message,

@@ -7,7 +7,6 @@ change nothing, and a success that is no longer wanted is undone through the sam
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from comptoir_server.app import charges, holds, refunding
 from comptoir_server.app.deps import Deps
@@ -15,6 +14,7 @@ from comptoir_server.app.evidence import Case, Evidence
 from comptoir_server.app.ports import OperationKind, Outcome, OutcomeKind
 from comptoir_server.domain.operations import Operation, OperationCommand, OperationState, delay_seconds
 from comptoir_server.domain.payments import PendingState
+from comptoir_server.domain.records import replace
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import OPERATIONS, PAYMENTS
 from comptoir_server.store.tx import Tx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app import credentials
 from comptoir_server.app.call import CallContext
@@ -10,6 +10,7 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.locales import DEFAULT_LOCALE, DEFAULT_TIME_ZONE, canonical_locale, is_market, is_time_zone
 from comptoir_server.app.once import Answer
 from comptoir_server.domain.errors import Reason, Refused, invalid_field, not_found
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.users import User, UserState
 from comptoir_server.store.tables import USERS
 from comptoir_server.store.tx import Tx

@@ -7,7 +7,6 @@ of the person who started.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from comptoir_server.app import link_secrets, markets
@@ -22,6 +21,7 @@ from comptoir_server.app.wallet_views import bare_link, bare_wallet, link_view, 
 from comptoir_server.domain.cards import NoticeCard, NoticeKind, WalletLinkCard
 from comptoir_server.domain.checkouts import CheckoutState
 from comptoir_server.domain.errors import Reason, Refused, not_found
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import Sender
 from comptoir_server.domain.transitions import allows, move
 from comptoir_server.domain.users import User

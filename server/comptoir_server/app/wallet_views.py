@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.wallets import Wallet, WalletLink
 
 

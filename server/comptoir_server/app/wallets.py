@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from comptoir_server.app.access import personal
 from comptoir_server.app.call import CallContext
@@ -20,6 +20,7 @@ from comptoir_server.app.wallet_links import (
 )
 from comptoir_server.app.wallet_views import WalletView, bare_wallet, wallet_view
 from comptoir_server.domain.errors import Reason, Refused, not_found
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.users import User
 from comptoir_server.domain.wallets import WALLET_TRANSITIONS, Market, Wallet, WalletCommand, WalletLink, WalletState

@@ -7,7 +7,6 @@ the object that it names is the evidence.
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
@@ -21,6 +20,7 @@ from comptoir_server.domain import snapshots
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
 from comptoir_server.domain.operations import Operation, delay_seconds
 from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
+from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.runtime import MICROSECONDS, fault
 from comptoir_server.store.tables import CAPTURES, INBOX, OPERATIONS, PAYMENTS, REFUNDS

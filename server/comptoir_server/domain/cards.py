@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from comptoir_server.domain.money import Money
+from comptoir_server.domain.records import record
 
 PLATFORM_PAYLOAD = "comptoir:"
 """The namespace of payloads that only the platform mints; a bot's button in it is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Button:
     """A choice that a bot offers."""
 
@@ -19,7 +19,7 @@ class Button:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TextContent:
     """Plain words, with a bot's buttons under them."""
 
@@ -27,7 +27,7 @@ class TextContent:
     buttons: tuple[Button, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Postback:
     """A pressed button of a bot's."""
 
@@ -35,7 +35,7 @@ class Postback:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Passenger:
     """Somebody who travels."""
 
@@ -44,7 +44,7 @@ class Passenger:
     ticket_number: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stop:
     """A place and an instant, read in `time_zone`."""
 
@@ -56,7 +56,7 @@ class Stop:
     time_zone: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Segment:
     """One part of a trip."""
 
@@ -67,7 +67,7 @@ class Segment:
     cabin: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SeatAssignment:
     """The seat of one passenger on one segment."""
 
@@ -76,7 +76,7 @@ class SeatAssignment:
     seat: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ItineraryCard:
     """A trip: passengers by segments."""
 
@@ -88,7 +88,7 @@ class ItineraryCard:
     total: Money | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BoardingPassCard:
     """A pass for one passenger on one segment; `barcode` is the text of the scannable code."""
 
@@ -101,7 +101,7 @@ class BoardingPassCard:
     barcode: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PriceLine:
     """One line of a price; a discount is taken off."""
 
@@ -110,7 +110,7 @@ class PriceLine:
     discount: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PayButton:
     """A pay button of one wallet, or an invitation to link one at `link_provider`."""
 
@@ -120,7 +120,7 @@ class PayButton:
     link_provider: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CheckoutCard:
     """What is to be paid, at one version."""
 
@@ -133,7 +133,7 @@ class CheckoutCard:
     expire_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReceiptCard:
     """What was paid or given back."""
 
@@ -147,7 +147,7 @@ class ReceiptCard:
     paid_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WalletLinkCard:
     """An invitation to link a wallet."""
 
@@ -170,7 +170,7 @@ class NoticeKind(StrEnum):
     WALLET_LINKED = "WALLET_LINKED"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoticeCard:
     """A sentence about a payment or wallet."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from comptoir_server.domain import money, transitions
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.records import record, replace
 
 
 class CheckoutState(StrEnum):
@@ -80,7 +80,7 @@ class AdjustmentKind(StrEnum):
     DISCOUNT = "DISCOUNT"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LineItem:
     """One thing that is bought; amounts in minor units of the checkout's currency."""
 
@@ -92,7 +92,7 @@ class LineItem:
     item_reference: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Adjustment:
     """What is added, or taken off where it is a DISCOUNT; 0 or more, in minor units."""
 
@@ -101,7 +101,7 @@ class Adjustment:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checkout:
     """What is to be paid. `attempt_version` is the version that the last attempt said yes to, 0 before the first."""
 

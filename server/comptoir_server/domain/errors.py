@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class Reason(StrEnum):
@@ -41,7 +42,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Violation:
     """One wrong field of a request: its path as the proto names it, and what would be right."""
 

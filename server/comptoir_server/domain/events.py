@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from comptoir_server.domain.checkouts import CheckoutState
 from comptoir_server.domain.orders import OrderState
 from comptoir_server.domain.payments import CaptureState, PaymentState, RefundState
+from comptoir_server.domain.records import record
 from comptoir_server.domain.sessions import SessionState
 from comptoir_server.domain.wallets import LinkState, WalletState
 
@@ -55,7 +55,7 @@ OTHERS = (
 """Events that tell of something other than a new state."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """One event in one log. `position` and `session_sequence` are given at the commit.
 
@@ -76,7 +76,7 @@ class Event:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Consumer:
     """How far a named consumer of a log has acknowledged."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class DeliveryState(StrEnum):
@@ -31,7 +32,7 @@ FOREIGN_SECONDS = 7 * 24 * 3600
 """How long a delivery about an unknown object waits for it before it is listed as foreign."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Delivery:
     """One verified webhook: its notice in our words, canonical JSON. `next_time` is when to try it again."""
 

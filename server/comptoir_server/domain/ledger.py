@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from comptoir_server.domain import money
+from comptoir_server.domain.records import record
 
 
 class AccountKind(StrEnum):
@@ -23,7 +23,7 @@ class Effect(StrEnum):
     REFUND = "refund"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Account:
     """One account in one currency. `key` names it uniquely: kind, owner and currency."""
 
@@ -35,7 +35,7 @@ class Account:
     currency_code: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JournalTransaction:
     """What one effect of one object did to the books. `position` is its place in commit order."""
 
@@ -47,7 +47,7 @@ class JournalTransaction:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Posting:
     """One line: positive `minor_units` credit the account. The lines of a transaction sum to zero."""
 
@@ -58,7 +58,7 @@ class Posting:
     minor_units: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """One line before its account has an id."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.records import record
 
 MINOR_UNITS_MAX = 2**53 - 1
 """The largest amount that every language of a partner reads exactly (JSON numbers in JavaScript)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Money:
     """An amount in the minor unit of its currency: 1250 EUR is 12.50 euro, 1250 JPY is 1250 yen."""
 

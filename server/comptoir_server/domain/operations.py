@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from comptoir_server.domain import transitions
+from comptoir_server.domain.records import record, replace
 
 
 class OperationState(StrEnum):
@@ -44,7 +44,7 @@ SCHEDULE_SECONDS = (5, 15, 60, 300, 900, 3600)
 """When the reconciler looks again after each try; after the last, every hour."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operation:
     """One instruction to a provider. `id` is our idempotency key there, stored before the first byte is sent.
 

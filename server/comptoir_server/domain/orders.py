@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from comptoir_server.domain.checkouts import Adjustment, LineItem
+from comptoir_server.domain.records import record
 
 
 class OrderState(StrEnum):
@@ -27,7 +27,7 @@ ORDER_TRANSITIONS: dict[tuple[OrderState, OrderCommand], OrderState] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     """What was bought; `total` is never rewritten, `refunded` grows beside it. Minor units of `currency_code`."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class PartnerState(StrEnum):
@@ -57,7 +58,7 @@ KEY_TRANSITIONS: dict[tuple[KeyState, KeyCommand], KeyState] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Partner:
     """A merchant. `fee_basis_points`: the platform's share of a capture in hundredths of a percent."""
 
@@ -69,7 +70,7 @@ class Partner:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Channel:
     """A way by which people reach bots."""
 
@@ -78,7 +79,7 @@ class Channel:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bot:
     """A partner's program that talks to people."""
 
@@ -90,7 +91,7 @@ class Bot:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ApiKey:
     """A credential. `owner_id` is a partner, a channel, or empty for an operator; of the secret a keyed hash is kept.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from comptoir_server.domain import transitions
 from comptoir_server.domain.checkouts import CaptureMode
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.records import record, replace
 
 
 class PaymentState(StrEnum):
@@ -85,7 +85,7 @@ class PendingState(StrEnum):
     IN_DOUBT = "IN_DOUBT"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Payment:
     """One attempt to pay one checkout with one wallet. Amounts in minor units of `currency_code`.
 
@@ -209,7 +209,7 @@ CAPTURE_TRANSITIONS: dict[tuple[CaptureState, CaptureCommand], CaptureState] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capture:
     """Money that was taken, or is being. `reference` is the provider's id of it."""
 
@@ -278,7 +278,7 @@ class RefundOrigin(StrEnum):
     PROVIDER = "PROVIDER"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refund:
     """Money that was given back, or is being. `reference` is the provider's id of it."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from comptoir_server.domain.records import record
 
 KEEP_SECONDS = 30 * 24 * 3600
 """How long an answer is kept. What moves money keeps its request key for ever besides."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """A claimed request id. `key` is owner, method and request id; `object_id` what it made.
 

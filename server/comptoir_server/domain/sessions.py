@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class SessionState(StrEnum):
@@ -35,7 +36,7 @@ class ReferralSource(StrEnum):
     LINK = "LINK"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Referral:
     """What brought a person to a bot; the advertisement's id and the partner's reference in it."""
 
@@ -44,7 +45,7 @@ class Referral:
     ref: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """A conversation between one person and one bot. `message_count` is the sequence of its last message."""
 
@@ -70,7 +71,7 @@ class Sender(StrEnum):
     PLATFORM = "PLATFORM"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """Something that was said. `sealed` is the content's canonical JSON under the person's key, bound to the id."""
 

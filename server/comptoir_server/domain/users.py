@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class UserState(StrEnum):
@@ -13,7 +14,7 @@ class UserState(StrEnum):
     SUSPENDED = "SUSPENDED"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class User:
     """A person in one channel.
 
@@ -36,7 +37,7 @@ class User:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BotUser:
     """A person as one bot knows them. `session_id` is the session opened last, open or closed."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from comptoir_server.domain.records import record
 
 
 class WalletState(StrEnum):
@@ -74,7 +75,7 @@ LINKS_PENDING_MAX = 5
 """How many links of one person may be pending at once."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WalletLink:
     """An attempt to link a wallet.
 
@@ -107,7 +108,7 @@ class WalletLink:
     expire_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wallet:
     """A person's means to pay at one provider. `token_sealed` charges it; `token_hash` finds it by the provider's word.
 
@@ -127,7 +128,7 @@ class Wallet:
     create_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Market:
     """Whether a provider is open in a market (ISO 3166-1 alpha-2), from `open_time` on."""
 

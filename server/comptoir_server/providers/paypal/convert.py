@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 from comptoir_server.app.ports import DeclineCode, Instruction, LinkedWallet, OperationKind, Outcome, OutcomeKind
+from comptoir_server.domain.records import replace
 from comptoir_server.providers.paypal.amounts import from_money
 from comptoir_server.providers.paypal.answers import Json, Unreadable, part, parts, required_text, text
 from comptoir_server.providers.paypal.requests import INTENTS

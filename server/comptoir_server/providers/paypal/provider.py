@@ -9,7 +9,6 @@ second call can be decided after PayPal forgot our key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from comptoir_server.app.ports import (
@@ -27,6 +26,7 @@ from comptoir_server.app.ports import (
     PrepareRefused,
     ProviderUnavailable,
 )
+from comptoir_server.domain.records import replace
 from comptoir_server.providers.paypal import convert, requests, webhook
 from comptoir_server.providers.paypal.amounts import NotRepresentable
 from comptoir_server.providers.paypal.answers import Json, Unreadable, link, required_text, text
