@@ -25,11 +25,11 @@ from comptoir_server.domain.errors import Refused
 from comptoir_server.domain.events import Event
 from comptoir_server.domain.partners import Bot, BotState, Channel, Partner, PartnerState
 from comptoir_server.domain.sessions import Message, Referral, Session, SessionState
-from comptoir_server.domain.snapshots import load
 from comptoir_server.domain.users import BotUser, User, UserState
 from comptoir_server.domain.wallets import Wallet, WalletLink
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
+from comptoir_server.store.snapshots import load
 from comptoir_server.store.tables import EVENTS, MESSAGES, RELATIONS, USERS, WALLET_LINKS, WALLETS
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport.http import create_http

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.cards import Button, CheckoutCard, PayButton, PriceLine, TextContent
 from comptoir_server.domain.errors import Violation
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.sessions import Message, Referral, ReferralSource, Sender
+from comptoir_server.store import snapshots
 
 CARD = CheckoutCard(
     checkout_id="chk_1",
@@ -22,7 +22,7 @@ CARD = CheckoutCard(
 
 
 def test_a_snapshot_of_another_class_is_not_read_as_ours() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="missing required field `minor_units`"):
         snapshots.load(Money, snapshots.dump(Violation("total", "is wrong")))
 
 

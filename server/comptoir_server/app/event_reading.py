@@ -11,10 +11,10 @@ from comptoir_server.app import messages
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.once import NOUNS
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.errors import invalid_field
 from comptoir_server.domain.events import Consumer, Event
 from comptoir_server.domain.users import User
+from comptoir_server.store import snapshots
 from comptoir_server.store.reads.events import events_between, last_position
 from comptoir_server.store.tables import CONSUMERS, USERS
 from comptoir_server.store.tx import Tx

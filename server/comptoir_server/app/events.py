@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.events import TYPES, Event
+from comptoir_server.store import snapshots
 from comptoir_server.store.tx import Tx
 
 PERSONAL_NOUNS = frozenset({"wallet", "wallet_link"})

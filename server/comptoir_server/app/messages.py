@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.rendering import plain_text
-from comptoir_server.domain import snapshots, transitions
+from comptoir_server.domain import transitions
 from comptoir_server.domain.cards import CONTENT_KINDS, KIND_OF, Content
 from comptoir_server.domain.events import Event
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import SESSION_TRANSITIONS, Message, Sender, Session, SessionCommand
 from comptoir_server.domain.users import User
+from comptoir_server.store import snapshots
 from comptoir_server.store.tx import Tx
 from comptoir_server.vault import Unreadable
 

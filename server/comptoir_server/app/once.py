@@ -8,7 +8,6 @@ from typing import Any
 
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.deps import Deps
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.checkouts import Checkout
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.operations import Operation
@@ -19,6 +18,7 @@ from comptoir_server.domain.records import replace
 from comptoir_server.domain.requests import Request
 from comptoir_server.domain.sessions import Message, Session
 from comptoir_server.domain.wallets import Market, Wallet, WalletLink
+from comptoir_server.store import snapshots
 from comptoir_server.store.tables import REQUESTS
 from comptoir_server.store.tx import Tx
 

@@ -16,13 +16,13 @@ from comptoir_server.app.refunding import record_foreign
 from comptoir_server.app.resuming import resume
 from comptoir_server.app.settlement import FINAL, SUCCESSES, WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
 from comptoir_server.domain.operations import Operation, delay_seconds
 from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.runtime import MICROSECONDS, fault
+from comptoir_server.store import snapshots
 from comptoir_server.store.tables import CAPTURES, INBOX, OPERATIONS, PAYMENTS, REFUNDS
 from comptoir_server.store.tx import Tx
 

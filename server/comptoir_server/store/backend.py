@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from comptoir_server.runtime import Runtime
 from comptoir_server.store import postgresql, sqlite
+from comptoir_server.store.direct import DirectReader
 from comptoir_server.store.notices import Notices
+from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import Session
 
 SQLITE = "sqlite:///"
@@ -21,8 +24,6 @@ class Backend(Protocol):
     """The most works in a transaction."""
     linger_seconds: float
     """How long a writer under load waits for a batch to fill."""
-    reads_in_the_loop: bool
-    """True where a read costs less than a change of threads."""
 
     def take(self) -> None:
         """Makes this process an owner of the database. Raises StorageUnavailable."""
@@ -32,6 +33,9 @@ class Backend(Protocol):
 
     def connect(self) -> Session: ...
     def connect_reader(self) -> Session: ...
+    def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> DirectReader | None:
+        """Runs reading works in the loop, where a read costs less than a change of threads."""
+
     def notices(self, own: str, wake: Callable[[set[str]], None]) -> Notices | None:
         """Brings wake-up keys from other processes, if there can be any."""
 
@@ -52,7 +56,6 @@ class SqliteBackend:
 
     batch_max = 64
     linger_seconds = 0.001
-    reads_in_the_loop = True
 
     def __init__(self, path: str, *, inline: bool) -> None:
         if path in ("", MEMORY) and not inline:
@@ -71,15 +74,18 @@ class SqliteBackend:
             self._lock.release()
             self._lock = None
 
-    def connect(self) -> Session:
+    def connect(self) -> sqlite.SqliteSession:
         if not self._inline:
             return sqlite.connect(self._path)
         if self._shared is None or self._shared.is_closed():
             self._shared = sqlite.connect(self._path)
         return self._shared
 
-    def connect_reader(self) -> Session:
+    def connect_reader(self) -> sqlite.SqliteSession:
         return self.connect() if self._inline else sqlite.connect(self._path, read_only=True)
+
+    def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> DirectReader:
+        return DirectReader(self.connect_reader, relations, runtime, shared=self._inline)
 
     def notices(self, own: str, wake: Callable[[set[str]], None]) -> None:
         return None
@@ -90,7 +96,6 @@ class PostgresqlBackend:
 
     batch_max = 128
     linger_seconds = 0.002
-    reads_in_the_loop = False
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -106,6 +111,9 @@ class PostgresqlBackend:
 
     def connect_reader(self) -> Session:
         return postgresql.connect(self._url)
+
+    def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> None:
+        """A wait for the server must not hold up the loop."""
 
     def notices(self, own: str, wake: Callable[[set[str]], None]) -> Notices:
         return Notices(self._url, own, wake)

@@ -1,13 +1,12 @@
 """Between a record's fields and the values of its columns, compiled once per record from its type hints.
 
 A field of type str, int, bool, bytes or a StrEnum is a column of its own kind; `| None` makes it nullable. Anything
-else (tuples, dicts, dataclasses, and what they hold) is one text column of canonical JSON: sorted keys, no spaces.
+else (tuples, dicts, dataclasses, and what they hold) is one text column, a snapshot.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,13 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, Union
 
+from comptoir_server.store import snapshots
+
 R = TypeVar("R")
 Convert = Callable[[Any], Any]
 
 SCALARS: tuple[type, ...] = (str, int, bool, bytes)
 _AS_IS: tuple[Any, ...] = (str, int, bool, float, object, Any)
-_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
-_read_json = json.loads
 _enum_value = attrgetter("_value_")
 
 
@@ -107,89 +106,25 @@ def _column(hint: Any, where: str) -> tuple[type, Convert | None, Convert | None
     elif hint in SCALARS:
         kind = hint
     else:
-        to_plain, from_plain = _plain(hint, where, {})
-        encode = _write_json if to_plain is None else lambda value: _write_json(to_plain(value))
-        decode = _read_json if from_plain is None else lambda text: from_plain(_read_json(text))
+        _require_storable(hint, where, set())
+        encode, decode = snapshots.dump, snapshots.reader(hint)
     return kind, _optional(encode, optional), _optional(decode, optional)
 
 
-Pair = tuple[Convert | None, Convert | None]
-
-
-def _plain(hint: Any, where: str, seen: dict[type, Pair]) -> Pair:
-    """How a value inside JSON becomes what `json` writes, and how it is rebuilt (None: as it is)."""
-    hint, optional = _unwrap_optional(hint)
+def _require_storable(hint: Any, where: str, seen: set[type]) -> None:
+    """Refuses, when the relation is made, what would not come back from JSON as it was."""
+    hint, _ = _unwrap_optional(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint in _AS_IS:
-        return None, None
-    if _is_enum(hint):
-        pair: Pair = _enum_value, _Members(hint).__getitem__
-    elif dataclasses.is_dataclass(hint):
-        pair = _plain_dataclass(typing.cast(type, hint), where, seen)
-    elif origin is tuple:
-        pair = _plain_tuple(arguments, where, seen)
-    elif origin in (dict, Mapping) and arguments[0] is str:
-        pair = _plain_dict(arguments[1], where, seen)
+    if hint in _AS_IS or _is_enum(hint) or hint in seen:
+        return
+    if dataclasses.is_dataclass(hint):
+        seen.add(typing.cast(type, hint))
+        inside = typing.get_type_hints(hint)
+        for field in dataclasses.fields(hint):
+            _require_storable(inside[field.name], f"{where}.{field.name}", seen)
+    elif origin is tuple or (origin in (dict, Mapping) and arguments[0] is str):
+        for argument in arguments:
+            if argument is not Ellipsis:
+                _require_storable(argument, where, seen)
     else:
         raise TypeError(f"{where}: {hint} cannot be stored. Use str, int, bool, StrEnum, tuple, dict or a dataclass")
-    return _optional(pair[0], optional), _optional(pair[1], optional)
-
-
-def _plain_tuple(arguments: tuple[Any, ...], where: str, seen: dict[type, Pair]) -> Pair:
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        write, read = _plain(arguments[0], where, seen)
-        return (
-            None if write is None else lambda values: [write(value) for value in values],
-            tuple if read is None else lambda values: tuple([read(value) for value in values]),
-        )
-    pairs = [_plain(argument, where, seen) for argument in arguments]
-
-    def convert_each(side: int) -> Convert:
-        converts = [pair[side] or _same for pair in pairs]
-        return lambda values: tuple([convert(value) for convert, value in zip(converts, values, strict=True)])
-
-    return convert_each(0), convert_each(1)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _plain_dict(hint: Any, where: str, seen: dict[type, Pair]) -> Pair:
-    write, read = _plain(hint, where, seen)
-    return (
-        None if write is None else lambda values: {key: write(value) for key, value in values.items()},
-        None if read is None else lambda values: {key: read(value) for key, value in values.items()},
-    )
-
-
-def _plain_dataclass(record: type, where: str, seen: dict[type, Pair]) -> Pair:
-    """A JSON object of the fields. A missing one takes its default, an unknown one (of a newer version) is left out."""
-    if record in seen:
-        return seen[record]
-    writers: list[tuple[str, Convert | None]] = []
-    readers: list[tuple[str, Convert]] = []
-    names = frozenset(field.name for field in dataclasses.fields(record))
-
-    def write(value: Any) -> dict[str, Any]:
-        return {
-            name: getattr(value, name) if convert is None else convert(getattr(value, name))
-            for name, convert in writers
-        }
-
-    def read(plain: dict[str, Any]) -> Any:
-        for name, convert in readers:
-            if name in plain:
-                plain[name] = convert(plain[name])
-        if not names.issuperset(plain):
-            plain = {name: value for name, value in plain.items() if name in names}
-        return record(**plain)
-
-    seen[record] = (write, read)
-    hints = typing.get_type_hints(record)
-    for field in dataclasses.fields(record):
-        to_plain, from_plain = _plain(hints[field.name], f"{where}.{field.name}", seen)
-        writers.append((field.name, to_plain))
-        if from_plain is not None:
-            readers.append((field.name, from_plain))
-    return write, read

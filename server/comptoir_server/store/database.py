@@ -48,7 +48,6 @@ class Database:
         self._backend = backend
         self._runtime = runtime
         self._inline = inline
-        self._threaded_reads = not inline and not backend.reads_in_the_loop
         self._is_open = False
         self._listeners: list[Callable[[set[str]], None]] = []
         self._waiting: list[Job] = []
@@ -61,6 +60,7 @@ class Database:
             batch_max=backend.batch_max,
             linger_seconds=backend.linger_seconds,
         )
+        self._direct = backend.direct_reader(relations, runtime)
         self._reader = Reader(backend.connect_reader, relations, self._answer_from_thread, batch_max=backend.batch_max)
         self._notices = backend.notices(self._writer.name, self._wake_from_thread)
 
@@ -69,14 +69,14 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._backend.take()
         try:
-            self._reader.open()
+            (self._direct or self._reader).open()
         except StorageUnavailable:
             self._backend.release()
             raise
         self._is_open = True
         if not self._inline:
             self._start(self._writer.run, "database-writer")
-        if self._threaded_reads:
+        if self._direct is None:
             self._start(self._reader.run, "database-reader")
         if self._notices is not None:
             self._start(self._notices.run, "database-notices")
@@ -91,7 +91,7 @@ class Database:
                 self._run_inline()
         else:
             self._writer.submit(None)
-        if self._threaded_reads:
+        if self._direct is None:
             self._reader.submit(None)
         if self._notices is not None:
             self._notices.stop()
@@ -122,11 +122,11 @@ class Database:
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Runs a work that only reads; all it reads is of one committed state, not older than the call."""
+        if self._direct is not None:
+            self._require_open()
+            return self._direct.read(work)
         job = self._job(work)
-        if self._threaded_reads:
-            self._reader.submit(job)
-        else:
-            self._answer(self._reader.read([job]), set())
+        self._reader.submit(job)
         return cast(T, await job.future)
 
     def subscribe(self, listener: Callable[[set[str]], None]) -> None:
@@ -143,9 +143,12 @@ class Database:
         if not self._inline:
             session.close()
 
-    def _job(self, work: Callable[[Tx], Awaitable[Any]]) -> Job:
+    def _require_open(self) -> None:
         if not self._is_open:
             raise StorageUnavailable("the database is closed; nothing was read or written")
+
+    def _job(self, work: Callable[[Tx], Awaitable[Any]]) -> Job:
+        self._require_open()
         return Job(work, self._loop.create_future(), Draws(self._runtime))
 
     def _run_inline(self) -> None:
@@ -171,7 +174,7 @@ class Database:
 
     def _let_go(self) -> None:
         self._writer.close()
-        self._reader.close()
+        (self._direct or self._reader).close()
         self._backend.release()
 
     def _answer_from_thread(self, answers: Sequence[Answer], wakes: set[str]) -> None:
@@ -187,6 +190,8 @@ class Database:
             assert self._loop.is_closed()
 
     def _answer(self, answers: Sequence[Answer], wakes: set[str]) -> None:
+        if self._direct is not None:
+            self._direct.release()
         for job, succeeded, value in answers:
             _set(job.future, succeeded, value)
         self._wake(wakes)

@@ -17,9 +17,9 @@ ATTEMPTS = 3
 
 
 class Reader:
-    """Owns a reading connection. `read` is called in the caller's loop (SQLite), or by `run` in a thread of its own.
+    """Owns a reading connection, and a thread of its own that calls `run`.
 
-    `deliver` is called by `run` with the answers; it must be safe to call from that thread.
+    `deliver` is called with the answers; it must be safe to call from that thread.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import select
 
-from comptoir_server.domain import snapshots
+from comptoir_server.store import snapshots
 from comptoir_server.store.checks.consent import LIVE_STATES
 from comptoir_server.store.checks.nouns import NOUNS, differences, stored
 from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey, by_query, rows_where

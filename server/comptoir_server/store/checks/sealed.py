@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import select
 
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.cards import CONTENT_KINDS
+from comptoir_server.store import snapshots
 from comptoir_server.store.checks.survey import Notes, Rule, Survey
 from comptoir_server.store.tables import MESSAGES, SESSIONS, USERS, WALLET_LINKS, WALLETS
 from comptoir_server.vault import DataKey, Unreadable, Vault

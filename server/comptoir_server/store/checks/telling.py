@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import func, select
 
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.events import OTHERS, STATES, TYPES
+from comptoir_server.store import snapshots
 from comptoir_server.store.checks.nouns import NOUNS, differences, stored
 from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey, by_query, rows_where
 from comptoir_server.store.tables import EVENTS, MESSAGES, SESSIONS
