@@ -346,7 +346,7 @@ async def test_a_batch_is_never_larger_than_its_limit(database_url: str, monkeyp
 
 
 async def test_wake_up_keys_arrive_after_the_commit_and_only_of_works_that_returned(database: Database) -> None:
-    woken: list[set[str]] = []
+    woken: list[dict[str, Any]] = []
     database.subscribe(woken.append)
 
     async def wake(tx: Tx) -> None:

@@ -100,7 +100,8 @@ async def begin(deps: Deps, call: CallContext, work: Callable[[Tx], Awaitable[Be
 
 
 async def answer_waiting(tx: Tx, object_id: str, answer: Answer) -> None:
-    """Stores the final answer of every request that waits for `object_id`."""
+    """Stores the final answer of every request that waits for `object_id`, and hands it to those who wait here."""
+    tx.after_commit(object_id, answer)
     text = snapshots.dump_named(answer)
     for waiting in await tx.load(REQUESTS.list_by("by_object", object_id)):
         request = await tx.load(REQUESTS.lock(waiting.key))

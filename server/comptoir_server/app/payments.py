@@ -272,7 +272,7 @@ async def _ask(
         return stored_answer(request) if request is not None and request.answer else None
 
     answer = await deps.settled.until(
-        payment_id, call.deadline, lambda: deps.store.read(final), just_begun=begun.operation is not None
+        begun.object_id, call.deadline, lambda: deps.store.read(final), just_begun=begun.operation is not None
     )
     fault("answer.unsent")
     if answer is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from comptoir_server.runtime import Runtime
 from comptoir_server.store.database import EVERYTHING
@@ -45,22 +45,25 @@ class Settled:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, set[asyncio.Future[Any]]] = {}
         self._bells: dict[str, set[Bell]] = {}
         self._given_up = False
 
     def give_up(self) -> None:
         """Lets nobody wait any longer, as if every deadline were now: the server is about to end."""
         self._given_up = True
-        self.wake({EVERYTHING})
+        self.wake({EVERYTHING: None})
 
-    def wake(self, keys: set[str]) -> None:
-        """Called after each commit with the keys that it touched; the key EVERYTHING wakes everybody."""
-        for key in list(self._waiting) if EVERYTHING in keys else self._waiting.keys() & keys:
+    def wake(self, wakes: Mapping[str, Any]) -> None:
+        """Called after each commit with the keys that it touched and, for some, with what those who wait would find.
+
+        The key EVERYTHING wakes everybody.
+        """
+        for key in list(self._waiting) if EVERYTHING in wakes else self._waiting.keys() & wakes.keys():
             for future in self._waiting.pop(key):
                 if not future.done():
-                    future.set_result(None)
-        for key in self._bells if EVERYTHING in keys else self._bells.keys() & keys:
+                    future.set_result(wakes.get(key))
+        for key in self._bells if EVERYTHING in wakes else self._bells.keys() & wakes.keys():
             for bell in self._bells[key]:
                 bell.ring()
 
@@ -76,15 +79,15 @@ class Settled:
             if not self._bells[key]:
                 del self._bells[key]
 
-    async def pause(self, key: str, seconds: float) -> None:
-        """Returns when `key` is woken, or after `seconds`."""
+    async def pause(self, key: str, seconds: float) -> Any:
+        """Returns when `key` is woken, with what the commit told; None after `seconds`."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, set()).add(future)
         try:
             async with asyncio.timeout(seconds):
-                await future
+                return await future
         except TimeoutError:
-            pass
+            return None
         finally:
             waiters = self._waiting.get(key)
             if waiters is not None:
@@ -95,16 +98,14 @@ class Settled:
     async def until(
         self, key: str, deadline: float, look: Callable[[], Awaitable[T | None]], *, just_begun: bool = False
     ) -> T | None:
-        """What `look` answers as soon as it is not None; None once the monotonic clock reaches `deadline`.
+        """What a commit tells of `key`, or `look` answers, as soon as one is not None; None at `deadline` (monotonic).
 
         What has `just_begun`, in a task that has not run yet, need not be looked at before the first wake-up.
         """
-        while True:
-            found = None if just_begun else await look()
-            just_begun = False
-            if found is not None:
-                return found
+        found = None if just_begun else await look()
+        while found is None:
             left = deadline - self._runtime.monotonic()
             if left <= 0 or self._given_up:
                 return None
-            await self.pause(key, min(left, POLL_SECONDS))
+            found = cast(T | None, await self.pause(key, min(left, POLL_SECONDS))) or await look()
+        return found

@@ -12,6 +12,7 @@ from comptoir_server.store.direct import DirectReader
 from comptoir_server.store.notices import Notices
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import Session
+from comptoir_server.store.tx import Wakes
 
 SQLITE = "sqlite:///"
 MEMORY = ":memory:"
@@ -36,7 +37,7 @@ class Backend(Protocol):
     def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> DirectReader | None:
         """Runs reading works in the loop, where a read costs less than a change of threads."""
 
-    def notices(self, own: str, wake: Callable[[set[str]], None]) -> Notices | None:
+    def notices(self, own: str, wake: Callable[[Wakes], None]) -> Notices | None:
         """Brings wake-up keys from other processes, if there can be any."""
 
 
@@ -87,7 +88,7 @@ class SqliteBackend:
     def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> DirectReader:
         return DirectReader(self.connect_reader, relations, runtime, shared=self._inline)
 
-    def notices(self, own: str, wake: Callable[[set[str]], None]) -> None:
+    def notices(self, own: str, wake: Callable[[Wakes], None]) -> None:
         return None
 
 
@@ -115,5 +116,5 @@ class PostgresqlBackend:
     def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> None:
         """A wait for the server must not hold up the loop."""
 
-    def notices(self, own: str, wake: Callable[[set[str]], None]) -> Notices:
+    def notices(self, own: str, wake: Callable[[Wakes], None]) -> Notices:
         return Notices(self._url, own, wake)

@@ -16,7 +16,7 @@ from comptoir_server.store.ownership import Ownership, Slot
 from comptoir_server.store.relation import Index, Key, Load, Relation
 from comptoir_server.store.round import Round, Snapshot
 from comptoir_server.store.session import Lock, Session
-from comptoir_server.store.tx import PENDING, Place, Query, Registry, Request, Tx
+from comptoir_server.store.tx import PENDING, Place, Query, Registry, Request, Tx, Wakes
 from comptoir_server.store.work import Job, Work
 
 NOTHING: dict[Key, Any] = {}
@@ -46,7 +46,7 @@ class Batch:
         """In the order in which the works ended."""
         self.moved: list[Job] = []
         """Jobs that must run in the next batch; they have written nothing."""
-        self.wakes: set[str] = set()
+        self.wakes: Wakes = {}
         self._session = session
         self._registry = registry
         self._writable = writable
@@ -229,7 +229,9 @@ class Batch:
                 return
         for relation, rows in puts.items():
             self.images[relation].stage(rows)
-        self.wakes |= work.tx.wakes
+        for woken, told in work.tx.wakes.items():
+            if told is not None or woken not in self.wakes:
+                self.wakes[woken] = told
         self._end(work, succeeded=True, value=value)
 
     def _is_taken(self, work: Work, relation: Relation[Any], rows: dict[Key, Any]) -> bool:

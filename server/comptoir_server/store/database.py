@@ -15,7 +15,7 @@ from comptoir_server.store.errors import IntegrityError, StorageUnavailable
 from comptoir_server.store.postgresql import EVERYTHING
 from comptoir_server.store.reader import Reader
 from comptoir_server.store.relation import Relation
-from comptoir_server.store.tx import Draws, Tx
+from comptoir_server.store.tx import Draws, Tx, Wakes
 from comptoir_server.store.work import Job
 from comptoir_server.store.writer import Writer
 
@@ -49,7 +49,7 @@ class Database:
         self._runtime = runtime
         self._inline = inline
         self._is_open = False
-        self._listeners: list[Callable[[set[str]], None]] = []
+        self._listeners: list[Callable[[Wakes], None]] = []
         self._waiting: list[Job] = []
         self._threads: list[asyncio.Future[None]] = []
         self._writer = Writer(
@@ -129,8 +129,8 @@ class Database:
         self._reader.submit(job)
         return cast(T, await job.future)
 
-    def subscribe(self, listener: Callable[[set[str]], None]) -> None:
-        """Calls `listener` in the loop with the keys given to `Tx.after_commit`, by this and by other processes.
+    def subscribe(self, listener: Callable[[Wakes], None]) -> None:
+        """Calls `listener` in the loop with what was given to `Tx.after_commit`, by this and (keys alone) by others.
 
         The key EVERYTHING means that notices may have been missed. A notice is a hint: polling is the truth.
         """
@@ -177,10 +177,10 @@ class Database:
         (self._direct or self._reader).close()
         self._backend.release()
 
-    def _answer_from_thread(self, answers: Sequence[Answer], wakes: set[str]) -> None:
+    def _answer_from_thread(self, answers: Sequence[Answer], wakes: Wakes) -> None:
         self._in_loop(self._answer, answers, wakes)
 
-    def _wake_from_thread(self, wakes: set[str]) -> None:
+    def _wake_from_thread(self, wakes: Wakes) -> None:
         self._in_loop(self._wake, wakes)
 
     def _in_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -189,14 +189,14 @@ class Database:
         except RuntimeError:  # the loop is closed: nobody waits any more
             assert self._loop.is_closed()
 
-    def _answer(self, answers: Sequence[Answer], wakes: set[str]) -> None:
+    def _answer(self, answers: Sequence[Answer], wakes: Wakes) -> None:
         if self._direct is not None:
             self._direct.release()
         for job, succeeded, value in answers:
             _set(job.future, succeeded, value)
         self._wake(wakes)
 
-    def _wake(self, wakes: set[str]) -> None:
+    def _wake(self, wakes: Wakes) -> None:
         if wakes:
             for listener in self._listeners:
                 self._loop.call_soon(listener, wakes)

@@ -8,6 +8,7 @@ from threading import Event
 import psycopg
 
 from comptoir_server.store.postgresql import CHANNEL, CONNECT_SECONDS, EVERYTHING
+from comptoir_server.store.tx import Wakes
 
 POLL_SECONDS = 0.2
 """How often the thread looks whether it shall stop."""
@@ -18,7 +19,7 @@ RECONNECT_SECONDS = 1.0
 class Notices:
     """Hands on what other writers tell. A lost connection is opened again; what was missed then is EVERYTHING."""
 
-    def __init__(self, url: str, own: str, wake: Callable[[set[str]], None]) -> None:
+    def __init__(self, url: str, own: str, wake: Callable[[Wakes], None]) -> None:
         self._url = url
         self._own = own
         self._wake = wake
@@ -42,9 +43,9 @@ class Notices:
         with psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             if missed:
-                self._wake({EVERYTHING})
+                self._wake({EVERYTHING: None})
             while not self._stopped.is_set():
                 for notice in connection.notifies(timeout=POLL_SECONDS):
                     sender, _, keys = notice.payload.partition("\n")
                     if sender != self._own and keys:
-                        self._wake(set(keys.split("\n")))
+                        self._wake(dict.fromkeys(keys.split("\n")))

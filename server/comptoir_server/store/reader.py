@@ -10,6 +10,7 @@ from comptoir_server.store.batch import Answer, Batch
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import Failure, Session
+from comptoir_server.store.tx import Wakes
 from comptoir_server.store.work import Job, take
 
 ATTEMPTS = 3
@@ -26,7 +27,7 @@ class Reader:
         self,
         connect: Callable[[], Session],
         relations: Sequence[Relation[Any]],
-        deliver: Callable[[Sequence[Answer], set[str]], None],
+        deliver: Callable[[Sequence[Answer], Wakes], None],
         *,
         batch_max: int,
     ) -> None:
@@ -48,7 +49,7 @@ class Reader:
             jobs: list[Job] = []
             closing = take(self._queue, jobs, self._batch_max)
             if jobs:
-                self._deliver(self.read(jobs), set())
+                self._deliver(self.read(jobs), {})
         self.close()
 
     def read(self, jobs: list[Job]) -> list[Answer]:

@@ -24,6 +24,9 @@ Place = tuple[Relation[Any], Key]
 Registry = Mapping[type, Relation[Any]]
 """The relation of each record type."""
 
+Wakes = dict[str, Any]
+"""Keys to wake after a commit, each with what its listeners are told, or None."""
+
 PENDING = 1 << 62
 """Numbers from here on stand, in keys and only within a batch, for numbers that the flush will give."""
 
@@ -105,7 +108,7 @@ class Tx:
         """The keys that this run locked, with a row or without."""
         self.seen: set[Place] = set()
         """The rows that this run read unlocked."""
-        self.wakes: set[str] = set()
+        self.wakes: Wakes = {}
         self._draws = draws
         self._registry = registry
         self._pending = pending
@@ -193,6 +196,10 @@ class Tx:
             raise RuntimeError("a writing work reads by key: use load, or query in Database.read before it")
         return Query(statement)
 
-    def after_commit(self, key: str) -> None:
-        """Wakes, after the commit, whoever listens for `key`, in this process and in others."""
-        self.wakes.add(key)
+    def after_commit(self, key: str, told: object = None) -> None:
+        """Wakes, after the commit, whoever listens for `key`, in this process and in others.
+
+        Listeners in this process are given what is `told`; it must be what they would find by looking.
+        """
+        if told is not None or key not in self.wakes:
+            self.wakes[key] = told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -14,6 +14,7 @@ from comptoir_server.store.errors import IntegrityError, StorageUnavailable
 from comptoir_server.store.flush import flush
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import ClaimLost, Failure, Lock, Session
+from comptoir_server.store.tx import Wakes
 from comptoir_server.store.work import Job, take
 
 MOVES_MAX = 3
@@ -39,7 +40,7 @@ DECIDE_SECONDS = 30.0
 LOAD = 3
 """From a batch of so many on, the writer is under load and may linger for more."""
 
-Deliver = Callable[[Sequence[Answer], set[str]], None]
+Deliver = Callable[[Sequence[Answer], Wakes], None]
 
 
 class _Again(Exception):
@@ -128,7 +129,7 @@ class Writer:
             batch = self._try(jobs, alone=alone)
         except Exception as error:  # noqa: BLE001 - whose it is, bisecting shows
             if len(jobs) == 1 or isinstance(error, StorageUnavailable):
-                self._deliver([(job, False, error) for job in jobs], set())
+                self._deliver([(job, False, error) for job in jobs], {})
                 return []
         else:
             fault("batch.committed")
@@ -186,7 +187,7 @@ class Writer:
             session.forget_writers()
         session.mark(self.name, self._number)
 
-    def _notify(self, keys: set[str]) -> None:
+    def _notify(self, keys: Collection[str]) -> None:
         """Tells other processes; a notice that is lost costs them time, polling is the truth."""
         if keys and self._session is not None:
             with suppress(Exception):
