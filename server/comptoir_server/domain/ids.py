@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+
 PREFIXES: dict[str, str] = {
     "usr": "user",
     "prt": "partner",
@@ -27,17 +30,27 @@ PREFIXES: dict[str, str] = {
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-_LENGTH = 26
+_is_tail = re.compile(f"[{_ALPHABET}]{{26}}").fullmatch
 
 
 def build(prefix: str, milliseconds: int, randomness: bytes) -> str:
     """The id made of `prefix`, 48 bits of `milliseconds` and the 80 bits of `randomness`."""
-    number = (milliseconds & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(randomness, "big")
-    pairs = [_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)]
-    return f"{prefix}_{''.join(pairs)}"
+    return f"{prefix}_{_time(milliseconds)}{_forty_bits(randomness[:5])}{_forty_bits(randomness[5:])}"
+
+
+@functools.lru_cache(maxsize=2)
+def _time(milliseconds: int) -> str:
+    """The first ten characters, which all ids of a millisecond share."""
+    shifts = (40, 30, 20, 10, 0)
+    return "".join(_PAIRS[(milliseconds & 0xFFFFFFFFFFFF) >> shift & 1023] for shift in shifts)
+
+
+def _forty_bits(part: bytes) -> str:
+    number = int.from_bytes(part, "big")
+    return _PAIRS[number >> 30] + _PAIRS[number >> 20 & 1023] + _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023]
 
 
 def is_valid(prefix: str, text: str) -> bool:
     """True when `text` has the shape of an id of the kind that `prefix` names."""
     head, separator, tail = text.partition("_")
-    return head == prefix and bool(separator) and len(tail) == _LENGTH and all(c in _ALPHABET for c in tail)
+    return head == prefix and bool(separator) and _is_tail(tail) is not None

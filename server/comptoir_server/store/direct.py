@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
@@ -27,12 +27,15 @@ SNAPSHOT_SECONDS = 0.1
 Nobody else writes to the file; a shell or a restored page beside the server is seen this much later at most.
 """
 
+Found = dict[tuple[Relation[Any], Index, Key], list[Any]]
+"""The rows under keys, as one state of the database has them."""
+
 
 class DirectReader:
     """Owns a reading connection, or shares the one connection of a database that runs inline.
 
     With a connection of its own it holds a snapshot, which `release` gives up after each commit: a read then costs
-    its SELECTs and no transaction. Belongs to the loop's thread.
+    its SELECTs and no transaction, and a row that was read in it is not read again. Belongs to the loop's thread.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class DirectReader:
         self._session: SqliteSession | None = None
         self._begun: float | None = None
         """When the snapshot that is held was begun, on the monotonic clock."""
+        self._found: Found = {}
+        """What was read in it."""
 
     def open(self) -> None:
         """Connects now, so that a database that cannot be reached is known at start. Raises StorageUnavailable."""
@@ -58,6 +63,7 @@ class DirectReader:
     def close(self) -> None:
         """Closes the connection."""
         self._begun = None
+        self._found.clear()
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -66,6 +72,7 @@ class DirectReader:
         """Lets the next read begin a new snapshot: something was committed."""
         if self._begun is not None and self._session is not None:
             self._begun = None
+            self._found.clear()
             self._session.rollback()
 
     def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
@@ -88,6 +95,7 @@ class DirectReader:
     def _hold(self, session: SqliteSession) -> None:
         """Begins a snapshot unless one is held that is young enough; a shared connection needs none."""
         if self._shared:
+            self._found.clear()
             return
         now = self._runtime.monotonic()
         if self._begun is None or now - self._begun > SNAPSHOT_SECONDS:
@@ -102,8 +110,7 @@ class DirectReader:
             while True:
                 wish = steps.send(value)
                 if type(wish) is Request:
-                    values = _fetched(session, wish.loads)
-                    value = values[0] if wish.single else tuple(values)
+                    value = self._granted(session, wish.loads, single=wish.single)
                 elif type(wish) is Query:
                     value = session.query(wish.statement)
                 else:
@@ -112,6 +119,18 @@ class DirectReader:
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def _granted(self, session: SqliteSession, loads: Sequence[Load[Any]], *, single: bool) -> Any:
+        """The value that each load is granted: a row or None, or all rows of a list."""
+        found = self._found
+        missing = [load for load in loads if (load.relation, load.index, load.key) not in found]
+        if missing:
+            _select(session, missing, found)
+        values = []
+        for load in loads:
+            rows = found[load.relation, load.index, load.key]
+            values.append(tuple(rows) if load.many else rows[0] if rows else None)
+        return values[0] if single else tuple(values)
 
     def _connected(self) -> SqliteSession:
         if self._session is None:
@@ -122,18 +141,17 @@ class DirectReader:
         return self._session
 
 
-def _fetched(session: SqliteSession, loads: Sequence[Load[Any]]) -> list[Any]:
-    """What each load is granted."""
+def _select(session: SqliteSession, loads: Sequence[Load[Any]], found: Found) -> None:
+    """Selects what loads ask for: one by one, or where they are many, in a statement for each table and index."""
     if len(loads) <= FEW:
-        return [_granted(load, session.select(load.relation, load.index, (load.key,), Lock.NONE)) for load in loads]
-    wanted: dict[tuple[Relation[Any], Index], dict[Key, list[Any]]] = {}
+        for load in loads:
+            key = (load.relation, load.index, load.key)
+            found[key] = session.select(load.relation, load.index, (load.key,), Lock.NONE)
+        return
+    wanted: dict[tuple[Relation[Any], Index], set[Key]] = {}
     for load in loads:
-        wanted.setdefault((load.relation, load.index), {})[load.key] = []
-    for (relation, index), rows in wanted.items():
-        for record in session.select(relation, index, sorted(rows), Lock.NONE):
-            rows[index.value_of(record)].append(record)
-    return [_granted(load, wanted[load.relation, load.index][load.key]) for load in loads]
-
-
-def _granted(load: Load[Any], rows: Iterable[Any]) -> Any:
-    return tuple(rows) if load.many else next(iter(rows), None)
+        wanted.setdefault((load.relation, load.index), set()).add(load.key)
+    for (relation, index), keys in wanted.items():
+        found.update({(relation, index, key): [] for key in keys})
+        for record in session.select(relation, index, sorted(keys), Lock.NONE):
+            found[relation, index, index.value_of(record)].append(record)

@@ -21,6 +21,7 @@ from comptoir_server.app.credentials import Principal, admit, authenticate
 from comptoir_server.app.deps import Deps
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.transport import failures, observe
+from comptoir_server.transport.begun import Begun
 from comptoir_server.transport.binding import Bound, bind
 from comptoir_server.transport.failures import Failed, Failures
 from comptoir_server.transport.feed import Ended, Feed
@@ -226,10 +227,15 @@ class Boundary:
     ) -> dict[str, Any]:
         """What the use case answers. What only reads ends with its caller; the rest is the server's to finish."""
         work: Coroutine[Any, Any, dict[str, Any]] = bound.function(self._deps, call, **arguments)
+        try:
+            begun = Begun(work) if bound.method.reads else self._kept(bound, call, work)
+        except StopIteration as answered:
+            answer: dict[str, Any] = answered.value
+            return answer
         held = asyncio.timeout(max(seconds, 0.0))
         try:
             async with held:
-                return await (work if bound.method.reads else self._kept(bound, call, work))
+                return await begun
         except TimeoutError:
             if not held.expired():
                 raise
