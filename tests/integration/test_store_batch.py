@@ -334,7 +334,7 @@ async def test_a_batch_is_never_larger_than_its_limit(database_url: str, monkeyp
     sizes: list[int] = []
     run_batch = type(database._writer).run_batch
 
-    def counted(writer: Any, jobs: list[Any]) -> list[Any]:
+    def counted(writer: Any, jobs: list[Any]) -> Any:
         sizes.append(len(jobs))
         return run_batch(writer, jobs)
 

@@ -79,19 +79,20 @@ async def test_a_second_opening_is_refused_in_words_that_help(sqlite_url: str) -
     await reopened.close()
 
 
-async def test_a_read_does_not_wait_for_the_writer(sqlite_url: str) -> None:
+async def test_a_read_does_not_wait_for_a_commit(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = await open_till(sqlite_url)
     await put(database, Account("acc_1", 1))
-    go_on = threading.Event()
+    committing, go_on = threading.Event(), threading.Event()
+    commit = sqlite.SqliteSession.commit
 
-    async def slow(tx: Tx) -> None:
-        account = await tx.load(ACCOUNTS.lock("acc_1"))
-        assert account is not None
-        tx.put(replace(account, balance=2))
+    def slow(session: sqlite.SqliteSession) -> None:
+        committing.set()
         go_on.wait()
+        commit(session)
 
-    writing = asyncio.create_task(database.write(slow))
-    await asyncio.sleep(0.05)
+    monkeypatch.setattr(sqlite.SqliteSession, "commit", slow)
+    writing = asyncio.create_task(database.write(add("acc_1")))
+    await asyncio.to_thread(committing.wait)
     assert await database.read(lambda tx: tx.load(ACCOUNTS.get("acc_1"))) == Account("acc_1", 1)
     go_on.set()
     await writing

@@ -90,7 +90,7 @@ async def measure(url: str, names: Sequence[str], concurrency: int, log: str) ->
     sizes: list[int] = []
     run_batch = writer.Writer.run_batch
 
-    def counting(self: writer.Writer, jobs: list[Job]) -> list[Job]:
+    def counting(self: writer.Writer, jobs: list[Job]) -> writer.Steps[list[Job]]:
         sizes.append(len(jobs))
         return run_batch(self, jobs)
 

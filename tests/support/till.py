@@ -199,7 +199,12 @@ async def put(database: Database, *records: object) -> None:
 
 
 async def together(database: Database, *works: Callable[[Tx], Awaitable[Any]]) -> list[Any]:
-    """Results and exceptions of works that meet in one batch: they are handed in while the writer is held up."""
+    """Results and exceptions of works that meet in one batch: they are handed in while the writer is held up.
+
+    A writer in the loop begins its next batch only when everybody who is ready has handed in.
+    """
+    if database._backend.writes_in_the_loop:
+        return await asyncio.gather(*(database.write(work) for work in works), return_exceptions=True)
     running, all_are_in = threading.Event(), threading.Event()
 
     async def hold_up(tx: Tx) -> None:

@@ -23,8 +23,8 @@ class Backend(Protocol):
 
     batch_max: int
     """The most works in a transaction."""
-    linger_seconds: float
-    """How long a writer under load waits for a batch to fill."""
+    writes_in_the_loop: bool
+    """True where only a commit waits for anything."""
 
     def take(self) -> None:
         """Makes this process an owner of the database. Raises StorageUnavailable."""
@@ -56,7 +56,7 @@ class SqliteBackend:
     """One file, this process alone. Inline, one connection does all, so that ":memory:" works."""
 
     batch_max = 64
-    linger_seconds = 0.001
+    writes_in_the_loop = True
 
     def __init__(self, path: str, *, inline: bool) -> None:
         if path in ("", MEMORY) and not inline:
@@ -96,7 +96,7 @@ class PostgresqlBackend:
     """One server or a cluster behind one address, any number of processes."""
 
     batch_max = 128
-    linger_seconds = 0.002
+    writes_in_the_loop = False
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -12,12 +12,13 @@ from comptoir_server.runtime import Runtime
 from comptoir_server.store.backend import Backend, backend_of
 from comptoir_server.store.batch import Answer
 from comptoir_server.store.errors import IntegrityError, StorageUnavailable
+from comptoir_server.store.feeders import Feeder, LoopFeeder, ThreadFeeder
 from comptoir_server.store.postgresql import EVERYTHING
 from comptoir_server.store.reader import Reader
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.tx import Draws, Tx, Wakes
 from comptoir_server.store.work import Job
-from comptoir_server.store.writer import Writer
+from comptoir_server.store.writer import Writer, run_through
 
 __all__ = ["EVERYTHING", "Database", "IntegrityError", "StorageUnavailable", "open_database"]
 
@@ -56,10 +57,9 @@ class Database:
             backend.connect,
             relations,
             runtime,
-            self._answer if inline else self._answer_from_thread,
-            batch_max=backend.batch_max,
-            linger_seconds=backend.linger_seconds,
+            self._answer if inline or backend.writes_in_the_loop else self._answer_from_thread,
         )
+        self._feeder: Feeder | None = None
         self._direct = backend.direct_reader(relations, runtime)
         self._reader = Reader(backend.connect_reader, relations, self._answer_from_thread, batch_max=backend.batch_max)
         self._notices = backend.notices(self._writer.name, self._wake_from_thread)
@@ -75,7 +75,8 @@ class Database:
             raise
         self._is_open = True
         if not self._inline:
-            self._start(self._writer.run, "database-writer")
+            self._feeder = self._new_feeder()
+            self._start(self._feeder.run, "database-writer")
         if self._direct is None:
             self._start(self._reader.run, "database-reader")
         if self._notices is not None:
@@ -86,11 +87,10 @@ class Database:
         if not self._is_open:
             return
         self._is_open = False
-        if self._inline:
-            while self._waiting:
-                self._run_inline()
-        else:
-            self._writer.submit(None)
+        while self._waiting:
+            self._run_inline()
+        if self._feeder is not None:
+            self._feeder.close()
         if self._direct is None:
             self._reader.submit(None)
         if self._notices is not None:
@@ -112,8 +112,8 @@ class Database:
         StorageUnavailable. A caller that is cancelled stops waiting; its work is run and committed all the same.
         """
         job = self._job(work)
-        if not self._inline:
-            self._writer.submit(job)
+        if self._feeder is not None:
+            self._feeder.submit(job)
         else:
             self._waiting.append(job)
             if len(self._waiting) == 1:
@@ -156,9 +156,14 @@ class Database:
         jobs = self._waiting[: self._backend.batch_max]
         del self._waiting[: len(jobs)]
         if jobs:
-            self._waiting[:0] = self._writer.run_batch(jobs)
+            self._waiting[:0] = run_through(self._writer.run_batch(jobs))
             if self._waiting:
                 self._loop.call_soon(self._run_inline)
+
+    def _new_feeder(self) -> Feeder:
+        if self._backend.writes_in_the_loop:
+            return LoopFeeder(self._writer, batch_max=self._backend.batch_max)
+        return ThreadFeeder(self._writer, self._runtime, batch_max=self._backend.batch_max)
 
     def _start(self, run: Callable[[], None], name: str) -> None:
         ended: asyncio.Future[None] = self._loop.create_future()

@@ -100,6 +100,10 @@ class PostgresqlSession:
         self._execute = driver.cursor().execute
         self._statements: dict[tuple[Any, ...], str] = {}
 
+    def begin_at_once(self) -> bool:
+        self.begin()
+        return True
+
     def begin(self) -> None:
         self._run("BEGIN ISOLATION LEVEL READ COMMITTED")
 

@@ -47,8 +47,11 @@ class Session(Protocol):
     """True where a transaction keeps every other writer out, so that whatever it has read stays true."""
     connection: Connection
 
+    def begin_at_once(self) -> bool:
+        """Begins a transaction that writes; False where that has to wait for somebody, and `begin` is to be called."""
+
     def begin(self) -> None:
-        """Begins a transaction that writes."""
+        """Begins a transaction that writes, waiting for its turn."""
 
     def begin_reading(self) -> None:
         """Begins a transaction that reads one state of the database, whatever others commit meanwhile."""

@@ -109,6 +109,18 @@ class SqliteSession:
         self.raw = driver
         self._statements: dict[tuple[Any, ...], str] = {}
 
+    def begin_at_once(self) -> bool:
+        self.raw.execute("PRAGMA busy_timeout = 0")
+        try:
+            self.raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if self.failure(error) is Failure.UNAVAILABLE:
+                return False
+            raise
+        finally:
+            self.raw.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        return True
+
     def begin(self) -> None:
         self.raw.execute("BEGIN IMMEDIATE")
 

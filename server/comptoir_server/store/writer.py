@@ -1,12 +1,16 @@
-"""Turns a stream of works into transactions: batches them, commits, answers, and decides what to do when that fails."""
+"""Turns works into transactions: runs them in batches, commits, answers, and decides what to do when that fails.
+
+What may block (a commit, a connection that is opened again, a pause) is yielded as a call to be made and not made
+here: so the same writer runs in a thread of its own, in the loop with its commits elsewhere, or in one piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from functools import partial
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from comptoir_server.runtime import Runtime, fault
 from comptoir_server.store.batch import Answer, Batch
@@ -15,7 +19,7 @@ from comptoir_server.store.flush import flush
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.session import ClaimLost, Failure, Lock, Session
 from comptoir_server.store.tx import Wakes
-from comptoir_server.store.work import Job, take
+from comptoir_server.store.work import Job
 
 MOVES_MAX = 3
 """A work that had to leave so many batches runs alone."""
@@ -37,8 +41,10 @@ BACKOFF_SECONDS = 0.01
 DECIDE_SECONDS = 30.0
 """How long a writer asks for the fate of a COMMIT whose answer was lost."""
 
-LOAD = 3
-"""From a batch of so many on, the writer is under load and may linger for more."""
+T = TypeVar("T")
+
+Steps = Generator[Callable[[], Any], Any, T]
+"""A run that yields each call that may block, takes what it returned or raised, and returns a T in the end."""
 
 Deliver = Callable[[Sequence[Answer], Wakes], None]
 
@@ -48,7 +54,7 @@ class _Again(Exception):
 
 
 class Writer:
-    """Owns the writing connection. `run_batch` is its heart; `run` feeds it from a queue, in a thread of its own.
+    """Owns the writing connection and runs one batch at a time.
 
     `deliver` is called after each commit with the answers and the keys to wake; it must be safe to call from here.
     """
@@ -59,9 +65,6 @@ class Writer:
         relations: Sequence[Relation[Any]],
         runtime: Runtime,
         deliver: Deliver,
-        *,
-        batch_max: int,
-        linger_seconds: float,
     ) -> None:
         self.name = runtime.new_id("wri")
         self._connect = connect
@@ -69,52 +72,16 @@ class Writer:
         self._registry = {relation.record: relation for relation in relations}
         self._runtime = runtime
         self._deliver = deliver
-        self._batch_max = batch_max
-        self._linger_seconds = linger_seconds
-        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._session: Session | None = None
         self._number = 0
         self._pause = Event()  # never set: waiting for it is how a thread sleeps
 
-    def submit(self, job: Job | None) -> None:
-        """Hands in a job; None ends `run` when everything before it is answered."""
-        self._queue.put(job)
-
-    def run(self) -> None:
-        """Takes what arrived while the last commit ran, at most `batch_max`, until the closing None."""
-        waiting: list[Job] = []
-        size = 0
-        closing = False
-        while not (closing and not waiting):
-            batch, waiting = waiting[: self._batch_max], waiting[self._batch_max :]
-            if not closing:
-                closing = self._gather(batch, expected=size)
-            size = len(batch)
-            waiting = self.run_batch(batch) + waiting
-        self.close()
-
-    def _gather(self, batch: list[Job], *, expected: int) -> bool:
-        """Fills `batch`; lingers only when the last one was shared. True when the closing None was met."""
-        if take(self._queue, batch, self._batch_max):
-            return True
-        deadline = self._runtime.monotonic() + self._linger_seconds
-        while expected >= LOAD and len(batch) < min(expected, self._batch_max):
-            patience = deadline - self._runtime.monotonic()
-            try:
-                job = self._queue.get(timeout=max(patience, 0.0))
-            except Empty:
-                return False
-            if job is None:
-                return True
-            batch.append(job)
-        return False
-
-    def run_batch(self, jobs: list[Job]) -> list[Job]:
+    def run_batch(self, jobs: list[Job]) -> Steps[list[Job]]:
         """Runs and answers jobs; returns those that must be run in the next batch."""
-        moved = self._settle(jobs) if jobs else []
+        moved = (yield from self._settle(jobs)) if jobs else []
         for job in [job for job in moved if job.moves >= MOVES_MAX]:
             moved.remove(job)
-            moved += self._settle([job], alone=True)
+            moved += yield from self._settle([job], alone=True)
         return moved
 
     def close(self) -> None:
@@ -123,10 +90,10 @@ class Writer:
             self._session.close()
             self._session = None
 
-    def _settle(self, jobs: list[Job], *, alone: bool = False) -> list[Job]:
+    def _settle(self, jobs: list[Job], *, alone: bool = False) -> Steps[list[Job]]:
         """Runs jobs until each is answered or moved; an error that one of them causes is its own caller's."""
         try:
-            batch = self._try(jobs, alone=alone)
+            batch = yield from self._try(jobs, alone=alone)
         except Exception as error:  # noqa: BLE001 - whose it is, bisecting shows
             if len(jobs) == 1 or isinstance(error, StorageUnavailable):
                 self._deliver([(job, False, error) for job in jobs], {})
@@ -137,31 +104,33 @@ class Writer:
             self._notify(batch.wakes)
             return batch.moved
         middle = len(jobs) // 2
-        return self._settle(jobs[:middle]) + self._settle(jobs[middle:])
+        moved = yield from self._settle(jobs[:middle])
+        return moved + (yield from self._settle(jobs[middle:]))
 
-    def _try(self, jobs: list[Job], *, alone: bool) -> Batch:
+    def _try(self, jobs: list[Job], *, alone: bool) -> Steps[Batch]:
         """Commits jobs in one transaction, or raises; then none of them has written anything."""
         later = Lock.WAIT if alone else Lock.SKIP
         first = Lock.WAIT
         claims_lost = 0
         for _ in range(ATTEMPTS):
             try:
-                return self._attempt(jobs, first=first, later=later)
+                return (yield from self._attempt(jobs, first=first, later=later))
             except _Again:
                 first = later
-                self._pause.wait(self._runtime.uniform(0.0, BACKOFF_SECONDS))
+                yield partial(self._pause.wait, self._runtime.uniform(0.0, BACKOFF_SECONDS))
             except ClaimLost as lost:
                 claims_lost += 1
                 if claims_lost == CLAIMS_LOST_MAX:
                     raise IntegrityError(f"a row of {lost} exists, and the work did not look for it") from lost
         raise StorageUnavailable("the database was too busy; nothing was written, try again")
 
-    def _attempt(self, jobs: list[Job], *, first: Lock, later: Lock) -> Batch:
+    def _attempt(self, jobs: list[Job], *, first: Lock, later: Lock) -> Steps[Batch]:
         """One transaction. Raises _Again, ClaimLost, StorageUnavailable, or what makes bisecting necessary."""
-        session = self._connected()
+        session = yield from self._connected()
         batch = Batch(session, self._registry, first=first, later=later)
         try:
-            session.begin()
+            if not session.begin_at_once():
+                yield session.begin
             batch.run(jobs)
             written = any(image.staged for image in batch.images.values())
             if written:
@@ -175,7 +144,7 @@ class Writer:
                 self._explain(session, error)
             raise
         if written:
-            self._commit(session)
+            yield from self._commit(session)
         else:
             session.rollback()
         return batch
@@ -193,32 +162,32 @@ class Writer:
             with suppress(Exception):
                 self._session.notify(keys, self.name)
 
-    def _commit(self, session: Session) -> None:
+    def _commit(self, session: Session) -> Steps[None]:
         """Commits; a COMMIT whose answer is lost is decided on a new connection, never run again blind."""
         try:
-            session.commit()
+            yield session.commit
         except Exception as error:
             if session.failure(error) is not Failure.LOST:
                 session.rollback()
                 self._explain(session, error)
                 raise
             self.close()
-            if not self._is_committed():
+            if not (yield from self._is_committed()):
                 raise _Again from error
 
-    def _is_committed(self) -> bool:
+    def _is_committed(self) -> Steps[bool]:
         """Whether the last batch is in the database. Raises StorageUnavailable, in doubt, when it cannot be asked."""
         deadline = self._runtime.monotonic() + DECIDE_SECONDS
         while True:
             try:
-                session = self._connected(deadline)
-                return session.is_committed(self.name, self._number)
+                session = yield from self._connected(deadline)
+                return bool((yield partial(session.is_committed, self.name, self._number)))
             except Exception as error:
                 self.close()
                 if self._runtime.monotonic() >= deadline:
                     message = "the answer to a commit was lost, and the database cannot be asked; try again later"
                     raise StorageUnavailable(message, in_doubt=True) from error
-                self._pause.wait(RETRY_SECONDS)
+                yield partial(self._pause.wait, RETRY_SECONDS)
 
     def _explain(self, session: Session, error: Exception) -> None:
         """Turns an error of the database into what it means for the batch; returns when it is only `REFUSED`."""
@@ -236,15 +205,31 @@ class Writer:
             message = "the database cannot write now (disk full, read-only or busy); nothing was written"
             raise StorageUnavailable(message) from error
 
-    def _connected(self, deadline: float | None = None) -> Session:
+    def _connected(self, deadline: float | None = None) -> Steps[Session]:
         """The held connection, opened again if it was lost. Raises StorageUnavailable at the deadline."""
         if self._session is None:
             deadline = deadline or self._runtime.monotonic() + CONNECT_SECONDS
             while self._session is None:
                 try:
-                    self._session = self._connect()
+                    self._session = yield self._connect
                 except Exception as error:
                     if self._runtime.monotonic() >= deadline:
                         raise StorageUnavailable("the database cannot be reached; nothing was written") from error
-                    self._pause.wait(RETRY_SECONDS)
+                    yield partial(self._pause.wait, RETRY_SECONDS)
         return self._session
+
+
+def run_through(steps: Steps[T]) -> T:
+    """Makes every call on the spot, and answers what the run returns."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                value = call()
+            except Exception as error:  # noqa: BLE001 - the run decides what it means
+                call = steps.throw(error)
+            else:
+                call = steps.send(value)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
