@@ -89,18 +89,23 @@ class LoopFeeder:
         self._waiting: list[Job] = []
         self._steps: Steps[list[Job]] | None = None
         """The batch that runs."""
-        self._scheduled = False
+        self._size = 0
+        """How many works the last batch had."""
+        self._scheduled: asyncio.Handle | None = None
+        """The beginning of the next batch."""
         self._closing = False
         self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
-        self._schedule()
+        if self._steps is None:
+            self._schedule()
 
     def close(self) -> None:
         self._closing = True
-        self._schedule()
+        if self._steps is None:
+            self._schedule()
 
     def run(self) -> None:
         """Makes the calls that may block, one after the other."""
@@ -114,14 +119,21 @@ class LoopFeeder:
         self._writer.close()
 
     def _schedule(self) -> None:
-        if self._steps is None and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._begin)
+        """Has a batch begin: soon when alone or when enough wait, under load only after a little while for more."""
+        enough = min(self._size, self._batch_max)
+        if len(self._waiting) < enough and self._size >= LOAD and not self._closing:
+            if self._scheduled is None:
+                self._scheduled = self._loop.call_later(LINGER_SECONDS, self._begin)
+        elif self._scheduled is None or isinstance(self._scheduled, asyncio.TimerHandle):
+            if self._scheduled is not None:
+                self._scheduled.cancel()
+            self._scheduled = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """Begins a batch with what has arrived; ends the thread where there is nothing and nothing will come."""
-        self._scheduled = False
+        self._scheduled = None
         batch, self._waiting = self._waiting[: self._batch_max], self._waiting[self._batch_max :]
+        self._size = len(batch)
         if batch:
             self._steps = self._writer.run_batch(batch)
             self._advance(None, None)
