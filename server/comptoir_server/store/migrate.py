@@ -18,7 +18,7 @@ from comptoir_server.store.backend import SQLITE
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.schema import Id
-from comptoir_server.store.sqlite import FileLock
+from comptoir_server.store.sqlite import PAGE_SIZE, FileLock
 from comptoir_server.store.tables import MARKETS, settings_table
 
 _STEPS = Path(__file__).with_name("migrations")
@@ -129,6 +129,7 @@ _LOCK = 0x636F6D70
 def _begin(connection: sa.Connection) -> None:
     """Makes all that follows one transaction, tables included, that no other process runs at the same time."""
     if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(PAGE_SIZE)
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

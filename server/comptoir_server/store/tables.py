@@ -354,7 +354,7 @@ EVENTS: Relation[e.Event] = Relation(
         ("log_id", "id"),
         index("events_by_position", "log_id", "position", unique=True),
         index(
-            "events_by_session", "log_id", "session_id", "session_sequence", unique=True, where="session_id IS NOT NULL"
+            "events_by_session", "session_id", "log_id", "session_sequence", unique=True, where="session_id IS NOT NULL"
         ),
     ),
     key=("log_id", "id"),
