@@ -195,7 +195,7 @@ async def _replace(deps: Deps, tx: Tx, call: CallContext, scene: Stage, checkout
 
 
 async def _require_reference_free(tx: Tx, call: CallContext, partner_reference: str) -> None:
-    """At most one checkout that is open or paid a reference; a unique index holds it against other processes."""
+    """At most one checkout that is open or paid a reference; to other processes, inserting it claims the reference."""
     if not partner_reference:
         return
     for other in await tx.load(CHECKOUTS.list_by("by_reference", call.partner_id, partner_reference)):

@@ -78,7 +78,8 @@ class Relation(Generic[R]):
     - `sequences`: names columns that the flush numbers, each with the columns of its scope. `put` hands over 0 in
       such a column, and a None in the scope leaves the column as it is.
     - `claim`: other processes may insert the same key at the same moment. The loser's work is run again and then
-      finds the row, so it must have looked for it; in any other relation the loser gets an IntegrityError.
+      finds the row, so it must have looked for it; in any other relation the loser gets an IntegrityError. Where
+      the key is neither the primary nor a unique one by which one may load, it is given by the name of its parent key.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Relation(Generic[R]):
         unique: Mapping[str, tuple[str, ...]] | None = None,
         parents: Mapping[str, tuple[str, ...]] | None = None,
         sequences: Mapping[str, tuple[str, ...]] | None = None,
-        claim: bool = False,
+        claim: bool | str = False,
     ) -> None:
         self.record = record
         self.table = table
@@ -100,7 +101,7 @@ class Relation(Generic[R]):
         self.primary = Index("", (key,) if isinstance(key, str) else key)
         self.unique = {name: Index(name, columns) for name, columns in (unique or {}).items()}
         self.parents = {name: Index(name, columns) for name, columns in (parents or {}).items()}
-        self.claim = claim
+        self.claim = bool(claim)
         self.key_of = self.primary.value_of
         self._check()
         self.sequences = tuple(
@@ -109,7 +110,7 @@ class Relation(Generic[R]):
         )
         self.numbered_key = any(sequence.column in self.primary.columns for sequence in self.sequences)
         """The key itself is only known after the flush: such records are added, never put twice in a batch."""
-        self.race_columns = self._race_columns()
+        self.race_columns = self._race_columns(claim)
         self.position = 0
         """The place in the order of locking and writing; given when the database is opened."""
 
@@ -137,9 +138,9 @@ class Relation(Generic[R]):
         """str, int, bool or bytes."""
         return self.codec.kinds[self.columns.index(column)]
 
-    def _race_columns(self) -> tuple[int, ...]:
+    def _race_columns(self, claim: bool | str) -> tuple[int, ...]:
         """The columns in whose order rows are inserted, so that two processes claim the same keys in the same order."""
-        raced = next(iter(self.unique.values()), self.primary)
+        raced = self.parents[claim] if isinstance(claim, str) else next(iter(self.unique.values()), self.primary)
         return tuple(self.columns.index(name) for name in (*raced.columns, *self.primary.columns))
 
     def _check(self) -> None:

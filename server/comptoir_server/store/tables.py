@@ -186,6 +186,7 @@ CHECKOUTS: Relation[c.Checkout] = Relation(
     ),
     key="id",
     parents={"by_reference": ("partner_id", "partner_reference")},
+    claim="by_reference",
 )
 PAYMENTS: Relation[payments.Payment] = Relation(
     payments.Payment,
