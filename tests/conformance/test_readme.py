@@ -18,7 +18,7 @@ import pytest
 
 from comptoir_server.demo.browser import Browser
 from comptoir_server.runtime import Runtime
-from tests.support.documented_ports import documented_ports
+from tests.support.turns import DOCUMENTED_PORTS, turn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which `make run` runs, as far as commands in it can tell."""
     place = tmp_path_factory.mktemp("readme")
     (place / ".venv").symlink_to(sys.prefix)
-    with documented_ports():
+    with turn(DOCUMENTED_PORTS):
         command = [f"{sys.prefix}/bin/comptoir-server", "demo", "--keep"]
         with (place / "run.log").open("w") as log:
             run = subprocess.Popen(command, cwd=place, stdout=log, stderr=log)

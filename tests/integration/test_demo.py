@@ -18,7 +18,7 @@ from comptoir import Client
 from comptoir.v1 import GetBotProfileRequest
 from comptoir_server.demo.command import STANDIN_PORT
 from comptoir_server.runtime import usable_ports
-from tests.support.documented_ports import documented_ports
+from tests.support.turns import DOCUMENTED_PORTS, turn
 
 COMMAND = (sys.executable, "-m", "comptoir_server.cli", "demo")
 PLAY_SECONDS = 200.0
@@ -186,7 +186,7 @@ def child_of(parent: int, part: str) -> int:
 
 @pytest.fixture
 def _ports() -> Iterator[None]:
-    with documented_ports():
+    with turn(DOCUMENTED_PORTS):
         yield
 
 

