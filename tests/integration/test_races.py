@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.payments import PaymentState
 from comptoir_server.store import postgresql
 from comptoir_server.store.errors import IntegrityError
+from tests.support.altered import pausing
 from tests.support.databases import POSTGRESQL, SQLITE, new_postgresql, new_sqlite
 from tests.support.reckoning import read
 from tests.support.standin_world import Standin, open_standin_world
@@ -100,23 +100,11 @@ async def arena(request: pytest.FixtureRequest, tmp_path: Any, monkeypatch: pyte
         if request.param == POSTGRESQL:
             others.append(await another_server(world, url))
             worlds.append(replace(world, deps=others[0], _requests=1_000_000))
-            pause_statements(monkeypatch)
+            monkeypatch.setattr(postgresql.PostgresqlSession, "_run", pausing(SEED, PAUSE_SECONDS_MAX))
         yield Arena(worlds, standin, url, random.Random(SEED))
         await world.idle()
         for deps in others:
             await deps.store.close()
-
-
-def pause_statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every statement on PostgreSQL waits a moment first, so that transactions of two servers meet."""
-    draw = random.Random(SEED)
-    run = postgresql.PostgresqlSession._run
-
-    def paused(session: Any, statement: str, parameters: Any = ()) -> Any:
-        time.sleep(draw.uniform(0, PAUSE_SECONDS_MAX))
-        return run(session, statement, parameters)
-
-    monkeypatch.setattr(postgresql.PostgresqlSession, "_run", paused)
 
 
 async def told(work: Awaitable[Any]) -> Any:
@@ -153,7 +141,7 @@ async def test_without_locks_the_database_refuses_a_second_charge_and_without_it
         for lock in list(postgresql.LOCKS):
             monkeypatch.setitem(postgresql.LOCKS, lock, "")
         servers = [await another_server(world, url) for _ in range(2)]
-        pause_statements(monkeypatch)
+        monkeypatch.setattr(postgresql.PostgresqlSession, "_run", pausing(SEED, PAUSE_SECONDS_MAX))
         worlds = [replace(world, deps=deps) for deps in servers]
 
         refused, most = await tap_unlocked(worlds, standin, url, lambda refused, _: refused > 0)

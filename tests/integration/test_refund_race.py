@@ -1,125 +1,115 @@
-"""Two refunds of the rest at once, again and again: one wins, and nothing is ever given back twice.
+"""Two refunds of the rest at once, again and again: one wins, and nothing is ever asked to be given back twice.
 
-On PostgreSQL from two servers, each with connections of its own, with seeded pauses between their statements; on
-SQLite from one. With the row locks taken away the same harness finds what it is there to find.
+On PostgreSQL through two server processes, with seeded pauses between their statements; on SQLite through one. The
+stand-in's own books say what was given back, and its list of requests what it was asked for. With the row locks taken
+away the same harness finds what it is there to find.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from dataclasses import replace
+import base64
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from comptoir_server.app import payments
-from comptoir_server.app.deps import Deps
-from comptoir_server.app.ports import OperationKind
-from comptoir_server.domain.errors import Reason, Refused
-from comptoir_server.store import postgresql
-from comptoir_server.store.checks import check_database
+from comptoir.errors import RefundExceedsCapture
+from comptoir.v1 import Payment, Refund
+from tests.support.altered import Orders
 from tests.support.databases import new_postgresql, new_sqlite
-from tests.support.world import World, another_server, open_world
+from tests.support.processes import Site, open_site
+from tests.support.reckoning import read, require_equal_books
+from tests.support.shop import Person, Shop, open_shop
 
 TRIES = 200
 AT_ONCE = 8
 AMOUNT = 24_000
-PAUSE_SECONDS_MAX = 0.002
 SEED = 20_261_124
+PAUSES: Orders = {"pause": {"seed": SEED, "seconds_max": 0.002}}
+NO_LOCKS: Orders = {**PAUSES, "unlocked": True}
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+
+pytestmark = pytest.mark.timeout(300)
 
 
-def pausing(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Every statement on PostgreSQL waits a moment first, so that transactions of two servers meet."""
-    draw = random.Random(seed)
-    run = postgresql.PostgresqlSession._run
-
-    def paused(self: Any, statement: str, parameters: Any = ()) -> Any:
-        time.sleep(draw.uniform(0, PAUSE_SECONDS_MAX))
-        return run(self, statement, parameters)
-
-    monkeypatch.setattr(postgresql.PostgresqlSession, "_run", paused)
-
-
-async def give_back(world: World, deps: Deps, payment_id: str) -> bool:
-    """Asks one server for the rest of a payment; whether it agreed."""
-    call = world.by_partner("CreateRefund")
+async def agrees(shop: Shop, payment: Payment, asker: str) -> bool:
+    """Asks one server for the rest of a payment; whether it gave it back."""
     try:
-        await payments.create_refund(deps, call, payment_id=payment_id, amount=None, capture_id="", reason="")
-    except Refused as refusal:
-        if refusal.reason != Reason.REFUND_EXCEEDS_CAPTURE:
-            raise
+        answer = await shop.refund(payment.payment_id, None, f"{asker} {payment.payment_id}")
+    except RefundExceedsCapture:
         return False
+    assert (answer.refund.state, answer.refund.amount.minor_units) == (Refund.STATE_SUCCEEDED, AMOUNT)
     return True
 
 
-async def race(world: World, servers: tuple[Deps, Deps], tries: int) -> list[int]:
+async def race(shops: list[Shop], person: Person, tries: int) -> list[int]:
     """How many of the two refunds were agreed to, for each try."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def once() -> int:
         async with places:
-            payment_id = (await world.confirm(await world.checkout(AMOUNT)))["payment"].id
-            return sum(await asyncio.gather(*(give_back(world, deps, payment_id) for deps in servers)))
+            payment = await shops[0].pay(person, AMOUNT)
+            return sum(await asyncio.gather(*(agrees(shop, payment, f"{i}") for i, shop in enumerate(shops))))
 
     return await asyncio.gather(*(once() for _ in range(tries)))
 
 
-@pytest.mark.timeout(240)
-async def test_two_servers_on_postgresql_never_give_back_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = new_postgresql()
-    pausing(monkeypatch, SEED)
-    async with open_world(url) as world:
-        other = await another_server(world, url)
-        agreed = await race(world, (world.deps, other), TRIES)
-        await world.idle()
-        await other.store.close()
+async def asked(site: Site) -> Counter[str]:
+    """How many different refunds of each capture the stand-in was asked for, whether it made them or not."""
+    requests = (await site.standin.control("GET", "requests"))["requests"]
+    refunds = {(one["path"], one["request_id"]) for one in requests if one["path"].endswith("/refund")}
+    return Counter(path for path, _ in refunds)
 
-    print(f"{TRIES} tries, seed {SEED}: {agreed.count(1)} with one refund, {agreed.count(2)} with two")
+
+async def require_one_refund_each(site: Site, agreed: list[int]) -> None:
+    """Every try ended with one refund: by the answers, by what the stand-in was asked and did, and by our books."""
+    counts = await asked(site)
+    print(
+        f"{len(agreed)} tries, seed {SEED}: {dict(Counter(agreed))} agreed to, {dict(Counter(counts.values()))} asked"
+    )
     assert agreed == [1] * TRIES
-    assert world.provider.books.total(OperationKind.REFUND) == TRIES * AMOUNT
-    assert check_database(url).broken == ()
+    assert [*counts.values()] == [1] * TRIES
+    books = await site.standin.books()
+    assert require_equal_books(read(site.database), books) == (TRIES, TRIES)
+    assert [one["given_back"] for one in books["captures"]] == [AMOUNT] * TRIES
+    assert [await server.stop() for server in site.servers] == [0] * len(site.servers)
+    code, said = await site.check()
+    assert code == 0, said
 
 
-@pytest.mark.timeout(240)
+async def test_without_the_locks_the_race_is_lost_and_the_harness_sees_it(tmp_path: Path) -> None:
+    site_opened = open_site(tmp_path, new_postgresql(), servers=2, master_key=MASTER_KEY, alterations=NO_LOCKS)
+    async with site_opened as site, open_shop(site) as first, open_shop(site, site.servers[1]) as second:
+        person = await first.person()
+        most = 0
+        for number in range(TRIES):
+            payment = await first.pay(person, AMOUNT)
+            refunds = [asyncio.create_task(agrees(shop, payment, f"{i}")) for i, shop in enumerate((first, second))]
+            # without locks other things break too, and are neither counted nor waited for
+            while most < 2 and not all(refund.done() for refund in refunds):
+                most = max([0, *(await asked(site)).values()])
+            for refund in refunds:
+                refund.cancel()
+            await asyncio.gather(*refunds, return_exceptions=True)
+            if most > 1:
+                print(f"without locks, in try {number + 1}: {most} refunds of one capture were asked for")
+                break
+
+    assert most == 2, "the harness did not notice that the locks were gone"
+
+
+async def test_two_servers_on_postgresql_never_give_back_twice(tmp_path: Path) -> None:
+    site_opened = open_site(tmp_path, new_postgresql(), servers=2, master_key=MASTER_KEY, alterations=PAUSES)
+    async with site_opened as site, open_shop(site) as first, open_shop(site, site.servers[1]) as second:
+        agreed = await race([first, second], await first.person(), TRIES)
+
+        await require_one_refund_each(site, agreed)
+
+
 async def test_one_server_on_sqlite_never_gives_back_twice(tmp_path: Any) -> None:
-    url = new_sqlite(tmp_path)
-    async with open_world(url) as world:
-        agreed = await race(world, (world.deps, world.deps), TRIES)
-        await world.idle()
+    async with open_site(tmp_path, new_sqlite(tmp_path)) as site, open_shop(site) as shop:
+        agreed = await race([shop, shop], await shop.person(), TRIES)
 
-    assert agreed == [1] * TRIES
-    assert world.provider.books.total(OperationKind.REFUND) == TRIES * AMOUNT
-    assert check_database(url).broken == ()
-
-
-@pytest.mark.timeout(240)
-async def test_without_the_locks_the_race_is_lost_and_the_harness_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    url = new_postgresql()
-    async with open_world(url) as world:
-        for lock in list(postgresql.LOCKS):
-            monkeypatch.setitem(postgresql.LOCKS, lock, "")
-        first = replace(world.deps, store=(await another_server(world, url)).store)
-        second = await another_server(world, url)
-        pausing(monkeypatch, SEED)
-        agreed = await race_of_raw(world, (first, second))
-        await world.runtime.drain(5)
-        await first.store.close()
-        await second.store.close()
-
-    assert agreed[-1] == 2, "the harness did not notice that the locks were gone"
-
-
-async def race_of_raw(world: World, servers: tuple[Deps, Deps]) -> list[int]:
-    """As `race`, until one is lost: without locks other things break too, and are not what is counted."""
-    agreed: list[int] = []
-    for _ in range(TRIES):
-        payment_id = (await world.confirm(await world.checkout(AMOUNT)))["payment"].id
-        outcomes = await asyncio.gather(
-            *(give_back(world, deps, payment_id) for deps in servers), return_exceptions=True
-        )
-        agreed.append(sum(outcome is True for outcome in outcomes))
-        if agreed[-1] == 2:
-            break
-    return agreed
+        await require_one_refund_each(site, agreed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -21,6 +20,7 @@ from comptoir_server.store.database import EVERYTHING, Database
 from comptoir_server.store.postgresql import PostgresqlSession
 from comptoir_server.store.session import Failure, Lock
 from comptoir_server.store.tx import Tx
+from tests.support.altered import pausing
 from tests.support.databases import record_calls
 from tests.support.till import (
     ACCOUNTS,
@@ -55,14 +55,7 @@ async def pair(postgresql_url: str) -> AsyncIterator[tuple[Database, Database]]:
 def small_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small batches, and every connection sleeps up to 2 ms before each of its statements."""
     monkeypatch.setattr(PostgresqlBackend, "batch_max", 6)
-    rng = random.Random(1)
-    run = PostgresqlSession._run
-
-    def slow(session: PostgresqlSession, *arguments: Any) -> Any:
-        time.sleep(rng.uniform(0, 0.002))
-        return run(session, *arguments)
-
-    monkeypatch.setattr(PostgresqlSession, "_run", slow)
+    monkeypatch.setattr(PostgresqlSession, "_run", pausing(1, 0.002))
 
 
 @pytest.fixture

@@ -22,9 +22,11 @@ from typing import Any
 import httpx
 
 from comptoir_server.runtime import usable_ports
-from tests.support.forge import Forge, Forged
+from tests.support import altered
+from tests.support.forge import REPOSITORY, Forge, Forged
 
 COMMAND = (sys.executable, "-m", "comptoir_server.cli")
+ALTERED_COMMAND = (sys.executable, "-m", "tests.support.altered")
 HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 """Below those that a system gives to connections, so that a server finds its port free when it comes back."""
@@ -36,6 +38,7 @@ CALL_SECONDS = 15.0
 TAIL_LINES = 30
 
 NO_OPTIONS: Mapping[str, str] = {}
+UNALTERED: altered.Orders = {}
 QUICK: Mapping[str, str] = {"--provider-limit-seconds": "1", "--provider-settle-seconds": "2"}
 """Options with which doubt is decided within seconds."""
 
@@ -94,8 +97,9 @@ class Child:
                 self.process = await self.forge.start(self.arguments, output, environment)
                 return
             self.process = await asyncio.create_subprocess_exec(
-                *COMMAND,
+                *(ALTERED_COMMAND if altered.VARIABLE in environment else COMMAND),
                 *self.arguments,
+                cwd=REPOSITORY,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -282,10 +286,12 @@ async def open_site(
     standin_latency: float = 0.0,
     forged: bool = False,
     options: Mapping[str, str] = NO_OPTIONS,
+    alterations: altered.Orders = UNALTERED,
 ) -> AsyncIterator[Site]:
     """A site whose stand-in and servers run. `options` are those of `serve`, such as `--drain-seconds`.
 
-    Where servers are to be started many times, `forged` makes that fast.
+    Where servers are to be started many times, `forged` makes that fast. `alterations` are what altered.py
+    does to each of the servers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     secrets = {"COMPTOIR_MASTER_KEY": master_key} if master_key else {}
@@ -297,8 +303,9 @@ async def open_site(
         _server(folder, database, secrets, f"{HOST}:{port}", page, standin, number, options)
         for number, (port, page) in enumerate(zip(ports[:servers], pages, strict=True), 1)
     ]
-    for server in made:
+    for number, server in enumerate(made, 1):
         server.child.forge = Forge() if forged else None
+        server.child.environment |= altered.written({**alterations, "server": number} if alterations else {})
     children = [standin.child, *(server.child for server in made)]
     try:
         await standin.child.start()
@@ -359,7 +366,7 @@ def _server(
         **options,
     }
     name = f"server-{number}"
-    child = Child(name, ("serve", *_flat(arguments)), folder / f"{name}.log", secrets)
+    child = Child(name, ("serve", *_flat(arguments)), folder / f"{name}.log", dict(secrets))
     return Server(child, listen, f"http://{pages}", fault_file)
 
 

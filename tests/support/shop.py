@@ -117,11 +117,10 @@ class Shop:
         answer = await person.confirm(checkout, self.request_id("confirm"))
         return answer.payment
 
-    async def refund(self, payment_id: str, minor_units: int, request_id: str) -> CreateRefundResponse:
-        """Gives a part back, repeated with the same request id until it is answered."""
-        request = CreateRefundRequest(
-            request_id=request_id, payment_id=payment_id, amount=money(minor_units, "USD"), reason="Seat 12B"
-        )
+    async def refund(self, payment_id: str, minor_units: int | None, request_id: str) -> CreateRefundResponse:
+        """Gives a part back, or the rest, repeated with the same request id until it is answered."""
+        amount = None if minor_units is None else money(minor_units, "USD")
+        request = CreateRefundRequest(request_id=request_id, payment_id=payment_id, amount=amount, reason="Seat 12B")
         return await self.partner.payments.create_refund(request, timeout_seconds=PATIENCE_SECONDS)
 
 
