@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from comptoir_server.app.access import owned
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.deps import Deps
 from comptoir_server.domain.checkouts import Checkout
-from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.errors import Reason, Refused, not_found
 from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.orders import Order
 from comptoir_server.domain.partners import ApiKey, Bot, Channel, Partner
@@ -19,7 +20,8 @@ from comptoir_server.domain.requests import Request
 from comptoir_server.domain.sessions import Message, Session
 from comptoir_server.domain.wallets import Market, Wallet, WalletLink
 from comptoir_server.store import snapshots
-from comptoir_server.store.tables import REQUESTS
+from comptoir_server.store.relation import Relation
+from comptoir_server.store.tables import CAPTURES, PAYMENTS, REFUNDS, REQUESTS
 from comptoir_server.store.tx import Tx
 
 Answer = dict[str, Any]
@@ -53,8 +55,7 @@ async def once(deps: Deps, call: CallContext, work: Work) -> Answer:
     async def claimed(tx: Tx) -> Answer | Refused:
         request = await tx.load(REQUESTS.lock(call.request_key))
         if request is not None:
-            require_same(call, request)
-            return stored_answer(request)
+            return replayed(call, request)
         answer = await work(tx)
         if not isinstance(answer, Refused):
             tx.put(new_request(tx, call, "", answer))
@@ -87,8 +88,7 @@ async def begin(deps: Deps, call: CallContext, work: Callable[[Tx], Awaitable[Be
     async def claimed(tx: Tx) -> Begun | Answer:
         request = await tx.load(REQUESTS.lock(call.request_key))
         if request is not None:
-            require_same(call, request)
-            return stored_answer(request) if request.answer else Begun(request.object_id)
+            return replayed(call, request) if request.answer else await _joined(tx, call, request)
         begun = await work(tx)
         if isinstance(begun, Begun):
             tx.put(new_request(tx, call, begun.object_id, None))
@@ -118,6 +118,37 @@ def new_request(tx: Tx, call: CallContext, object_id: str, answer: Answer | None
 def stored_answer(request: Request) -> Answer:
     """The answer as it was given the first time."""
     return snapshots.load_named(NOUNS, request.answer)
+
+
+def replayed(call: CallContext, request: Request) -> Answer:
+    """The stored answer, for whoever may see what is in it. Raises REQUEST_ID_REUSED, NOT_FOUND.
+
+    Request ids are counted for a partner as a whole, and a key that is bound to one bot sees that bot's objects alone.
+    """
+    require_same(call, request)
+    answer = stored_answer(request)
+    if call.bot_id and not all(_is_of_bot(call.bot_id, record) for record in answer.values()):
+        raise not_found()
+    return answer
+
+
+async def _joined(tx: Tx, call: CallContext, request: Request) -> Begun:
+    """What the request has begun, where it is the caller's. Raises REQUEST_ID_REUSED, NOT_FOUND."""
+    require_same(call, request)
+    owned(call, await tx.load(_BEGUN[request.object_id.partition("_")[0]].get(request.object_id)))
+    return Begun(request.object_id)
+
+
+_BEGUN: dict[str, Relation[Any]] = {"pay": PAYMENTS, "cap": CAPTURES, "rfd": REFUNDS}
+"""Where the objects are that requests begin, by the prefix of their ids."""
+
+
+def _is_of_bot(bot_id: str, record: Any) -> bool:
+    """Whether the record is the bot's; a message is its session's, which whoever sends one was asked for before."""
+    if isinstance(record, Message):
+        return True
+    owner: str = record.id if isinstance(record, Bot) else record.bot_id
+    return owner == bot_id
 
 
 def require_same(call: CallContext, request: Request) -> None:
