@@ -38,6 +38,15 @@ ID = re.compile(rb"\b[a-z]{3}_[0-9a-hjkmnp-tv-z]{26}\b")
 """An id, wherever it stands in an answer."""
 
 
+ROLES = (
+    ("victim", "sibling", "neighbour", "stranger"),
+    ("sibling", "victim", "neighbour", "stranger"),
+    ("neighbour", "sibling", "victim", "stranger"),
+    ("stranger", "sibling", "neighbour", "victim"),
+)
+"""Each side as the victim, with another bot, another person, and another partner to knock there."""
+
+
 @dataclass(frozen=True)
 class Tenant:
     """A partner: a key for all of its bots, and each bot with a key of its own."""
@@ -102,6 +111,14 @@ class Side:
         opened = await self.by_person("OpenSession", request_id=self.estate.request_id(), bot_id=self.bot_id)
         self.ids["ses"] = opened.session.session_id
 
+    async def say(self, text: str) -> str:
+        """A message of the person."""
+        content = {"text": {"text": text}}
+        said = await self.by_person(
+            "SendMessage", request_id=self.estate.request_id(), session_id=self.ids["ses"], content=content
+        )
+        return str(said.message.message_id)
+
     async def new_checkout(self, **fields: Any) -> str:
         """An open checkout."""
         items = [line_item("Flight", money(24_000, "USD"), item_reference="CM417")]
@@ -165,13 +182,7 @@ class Side:
         }
         self.seen.update(each.encode() for each in self.ids.values())
         await self.open_session()
-        said = await self.by_person(
-            "SendMessage",
-            request_id=self.estate.request_id(),
-            session_id=self.ids["ses"],
-            content={"text": {"text": word}},
-        )
-        self.ids["msg"] = said.message.message_id
+        self.ids["msg"] = await self.say(word)
         self.ids["wal"] = await self.new_wallet()
         payment = await self.new_payment()
         self.ids["pay"] = payment.payment_id
@@ -194,10 +205,10 @@ class Side:
 
 @dataclass
 class Estate:
-    """The server's parts, its doors, and the four sides: `victim` is the one that the others knock at.
+    """The server's parts, its doors, and the four sides.
 
-    `sibling` is another bot of the victim's partner with the same person, `neighbour` another person at the victim's
-    own bot, `stranger` another partner's bot with another channel's person.
+    By their names, `sibling` is another bot of `victim`'s partner with the same person, `neighbour` another person at
+    that very bot, `stranger` another partner's bot with another channel's person.
     """
 
     deps: Deps
@@ -210,6 +221,7 @@ class Estate:
     tenants: tuple[Tenant, ...] = ()
     venues: tuple[Venue, ...] = ()
     sides: dict[str, Side] = field(default_factory=dict)
+    roles: tuple[str, str, str, str] = ROLES[0]
     spent: dict[str, str] = field(default_factory=dict)
     """Credentials that no longer work, or do not yet, by what is wrong with them."""
     _requests: int = 0
@@ -217,7 +229,12 @@ class Estate:
     @property
     def victim(self) -> Side:
         """The side that everybody knocks at."""
-        return self.sides["victim"]
+        return self.sides[self.roles[0]]
+
+    @property
+    def others(self) -> tuple[Side, Side, Side]:
+        """Whose bot, whose person, and whose partner and channel knock there."""
+        return self.sides[self.roles[1]], self.sides[self.roles[2]], self.sides[self.roles[3]]
 
     def request_id(self) -> str:
         """A request id that was not used before; all have the same length."""

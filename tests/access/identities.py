@@ -97,8 +97,7 @@ def spent(estate: Estate) -> list[Identity]:
 
 async def working(estate: Estate, method: Method) -> list[Identity]:
     """Credentials that work: of everybody who is not the victim's side."""
-    victim, sibling = estate.victim, estate.sides["sibling"]
-    neighbour, stranger = estate.sides["neighbour"], estate.sides["stranger"]
+    victim, (sibling, neighbour, stranger) = estate.victim, estate.others
     near, far = victim.venue.secret, stranger.venue.secret
     neighbours_token = await estate.token(neighbour.venue, neighbour.user_id)
     strangers_token = await estate.token(stranger.venue, stranger.user_id)
@@ -168,6 +167,11 @@ async def knockers(estate: Estate, method: Method) -> tuple[list[Identity], list
         else:
             strangers.append(other)
     return strangers, mine
+
+
+def makes(method: Method, caller: Caller | None) -> bool:
+    """Whether what the method answers to somebody is their own alone: neither a log nor what an operator sees."""
+    return not method.reads and method.name not in LOGS and caller != Caller.OPERATOR
 
 
 def _shares(victim: Side, method: Method, other: Identity) -> bool:

@@ -17,7 +17,7 @@ from comptoir_server.transport.policy import Method
 from tests.access.door import Reply, bearer, knock
 from tests.access.estate import ID, Estate, Side, open_estate
 from tests.access.fields import IdField, id_fields
-from tests.access.identities import ABSENT, PARTNER_WIDE, SCOPE, Identity, knockers
+from tests.access.identities import ABSENT, PARTNER_WIDE, SCOPE, Identity, knockers, makes
 from tests.access.recipes import RECIPES, Recipe, UnknownToTheEstateError, request_of
 from tests.access.witness import Witness
 from tests.support.door import absent_id
@@ -96,7 +96,6 @@ class Matrix:
         for owner in owners:
             await self._control(method, owner, strangers, fields)
         await self.estate.idle()
-        await victim.open_session()
 
     async def _strike(self, method: Method, stranger: Identity, aim: _Aim) -> bool:
         """One cell; answers whether it was somebody's own doing, by which the tables may have changed."""
@@ -161,7 +160,7 @@ class Matrix:
         """The owner is answered, or no refusal before meant anything; then others send the very same again."""
         request = await request_of(method, self.estate.victim, self.recipes, owner.credential)
         reply = await self._send(method, owner, request)
-        if not method.reads and owner.caller != Caller.OPERATOR:
+        if makes(method, owner.caller):
             self.estate.victim.notice(reply)
         where = f"{method.name} by {owner.name}"
         bound_out = owner.bound and method.name in PARTNER_WIDE and reply.reason in (SCOPE, ABSENT)

@@ -56,13 +56,18 @@ async def spare_key(side: Side, _caller: Credential) -> dict[str, Any]:
 
 
 async def own_session(side: Side, _caller: Credential) -> dict[str, Any]:
-    """The side's session, opened again where it was closed."""
-    await side.open_session()
+    """The side's session, which the next recipe opens again."""
     return {"session_id": side.ids["ses"]}
 
 
 async def message(side: Side, _caller: Credential) -> dict[str, Any]:
     return {"content": {"text": {"text": "Where is my flight?"}}}
+
+
+async def conversation(side: Side, _caller: Credential) -> dict[str, Any]:
+    """A session in which something was said, or following it would bring nothing."""
+    await side.say("Hello?")
+    return {"session_id": side.ids["ses"]}
 
 
 async def acknowledgement(side: Side, caller: Credential) -> dict[str, Any]:
@@ -142,6 +147,7 @@ RECIPES: dict[str, Recipe] = {
     "OpenSession": nothing,
     "CloseSession": own_session,
     "SendMessage": message,
+    "StreamMessages": conversation,
     "StreamEvents": subscription,
     "AckEvents": acknowledgement,
     "UpdateMarket": market,
@@ -169,7 +175,11 @@ async def request_of(method: Method, side: Side, recipes: dict[str, Recipe], cal
             f"{method.path} changes something, and nobody in tests/access/recipes.py knows how to ask for it: add a "
             f"recipe for {method.name} to RECIPES that answers the fields of a request which its owner may send."
         )
-    request = method.request(**(await recipe(side, caller) if recipe is not None else {}))
+    given: dict[str, Any] = {}
+    if recipe is not None:
+        await side.open_session()
+        given = await recipe(side, caller)
+    request = method.request(**given)
     for field in id_fields(method.request_type):
         if field.drawn or field.get(request):
             continue

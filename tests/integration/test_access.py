@@ -25,6 +25,7 @@ from comptoir_server.transport.binding import bind
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.policy import Method
 from comptoir_server.transport.server import STATUS_DETAILS, Server
+from tests.access import programs
 from tests.access.door import METHODS, Credential, Reply, bearer, knock
 from tests.access.estate import Estate, open_estate
 from tests.access.fields import id_fields
@@ -279,3 +280,22 @@ async def test_over_grpc_everybody_is_told_the_same_to_the_byte(field: Field) ->
                 outside = await by_wire(connection, method, stranger.credential, raw)
                 assert replace(inside, reason="") == replace(outside, reason=""), f"{method.name} by {stranger.name}"
     await server.stop(1)
+
+
+# Whatever has happened before.
+
+
+async def test_a_filter_that_is_missing_is_noticed_in_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "owned", unfiltered)
+    monkeypatch.setattr(programs, "KNOCKS", len(METHODS))
+
+    tally = await programs.run_programs(0, 1, report=lambda _words: None)
+
+    assert any("GetOrder with order_id by another" in sentence for sentence in tally.violations)
+
+
+async def test_programs_of_two_tenants_in_any_order_open_no_door() -> None:
+    tally = await programs.run_programs(100, 4, report=lambda _words: None)
+
+    assert tally.violations == []
+    assert (tally.programs, tally.actions) == (4, 4 * programs.STEPS)
