@@ -126,7 +126,7 @@ def read_pay_payload(vault: Vault, checkout: Checkout, payload: str) -> tuple[in
     parts = payload.removeprefix(_PAY).split(":")
     if payload.startswith(_PAY) and len(parts) == 3 and parts[0].isdecimal() and len(parts[0]) < 10:
         version, wallet_id, mark = int(parts[0]), parts[1], parts[2]
-        if vault.matches(_PURPOSE, _signed(checkout, version, wallet_id), mark):
+        if parts[0] == str(version) and vault.matches(_PURPOSE, _signed(checkout, version, wallet_id), mark):
             return version, wallet_id
     raise Refused(
         Reason.FIELD_INVALID,
