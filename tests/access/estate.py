@@ -5,8 +5,7 @@ Everything is made by the use cases themselves, through the boundary and the pag
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import httpx
 from google.protobuf.message import Message
 
-from comptoir import line_item, money, total_of
 from comptoir_server.app.deps import Deps, Settings
 from comptoir_server.app.markets import seed_markets
+from comptoir_server.app.ports import Provider
 from comptoir_server.app.provisioning import provision_operator
 from comptoir_server.app.settled import Settled
 from comptoir_server.domain.partners import BotState, PartnerState
@@ -30,13 +29,10 @@ from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.http import create_http
 from comptoir_server.vault import Vault
 from tests.access.door import METHODS, Credential, Reply, bearer, knock
-from tests.support.linking import PUBLIC_URL, code_in, nonce_in
+from tests.access.sides import Side, Tenant, Venue
+from tests.support.linking import PUBLIC_URL
 from tests.support.providers import ScriptedProvider
 from tests.support.world import MASTER_KEY, MovableRuntime
-
-ID = re.compile(rb"\b[a-z]{3}_[0-9a-hjkmnp-tv-z]{26}\b")
-"""An id, wherever it stands in an answer."""
-
 
 ROLES = (
     ("victim", "sibling", "neighbour", "stranger"),
@@ -48,159 +44,17 @@ ROLES = (
 
 
 @dataclass(frozen=True)
-class Tenant:
-    """A partner: a key for all of its bots, and each bot with a key of its own."""
+class Connected:
+    """A provider, and how somebody approves there: given its reference and an account, where their browser is sent."""
 
-    partner_id: str
-    secret: str
-    bots: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Venue:
-    """A channel with its key, and its people by id."""
-
-    channel_id: str
-    secret: str
-    people: tuple[str, ...]
+    provider: Provider
+    approve: Callable[[str, str], str]
 
 
-@dataclass
-class Side:
-    """One bot and one person, with what there is between them: `ids` holds a live object of each kind by its prefix.
-
-    `seen` is every id that an answer to this side's own callers ever held; `words` are texts of its own that nobody
-    else is to read.
-    """
-
-    estate: Estate
-    name: str
-    tenant: Tenant
-    bot_id: str
-    bot_secret: str
-    venue: Venue
-    user_id: str
-    ids: dict[str, str] = field(default_factory=dict)
-    seen: set[bytes] = field(default_factory=set)
-    words: tuple[bytes, ...] = ()
-
-    async def by_partner(self, name: str, **fields: Any) -> Any:
-        """A call with the partner's key that is bound to no bot."""
-        return await self._asked(name, self.tenant.secret, "", fields)
-
-    async def by_bot(self, name: str, **fields: Any) -> Any:
-        """A call with the bot's own key."""
-        return await self._asked(name, self.bot_secret, "", fields)
-
-    async def by_person(self, name: str, **fields: Any) -> Any:
-        """A call of the channel for the person."""
-        return await self._asked(name, self.venue.secret, self.user_id, fields)
-
-    async def _asked(self, name: str, secret: str, user_id: str, fields: dict[str, Any]) -> Any:
-        reply = await self.estate.reply(name, bearer(secret, user_id), METHODS[name].request(**fields))
-        self.notice(reply)
-        return reply.response(METHODS[name])
-
-    def notice(self, reply: Reply) -> None:
-        """Keeps the ids that an answer to this side's own callers holds."""
-        for raw in reply.answers:
-            self.seen.update(ID.findall(raw))
-
-    async def open_session(self) -> None:
-        """The open session of the person with the bot, a new one where it was closed."""
-        opened = await self.by_person("OpenSession", request_id=self.estate.request_id(), bot_id=self.bot_id)
-        self.ids["ses"] = opened.session.session_id
-
-    async def say(self, text: str) -> str:
-        """A message of the person."""
-        content = {"text": {"text": text}}
-        said = await self.by_person(
-            "SendMessage", request_id=self.estate.request_id(), session_id=self.ids["ses"], content=content
-        )
-        return str(said.message.message_id)
-
-    async def new_checkout(self, **fields: Any) -> str:
-        """An open checkout."""
-        items = [line_item("Flight", money(24_000, "USD"), item_reference="CM417")]
-        fields = {"session_id": self.ids["ses"], "items": items, "total": total_of(items), **fields}
-        return str(
-            (await self.by_bot("CreateCheckout", request_id=self.estate.request_id(), **fields)).checkout.checkout_id
-        )
-
-    async def new_payment(self, **fields: Any) -> Any:
-        """A payment with the person's yes: captured, or only held with `capture_mode`."""
-        checkout_id = await self.new_checkout(**fields)
-        confirmed = await self.by_person(
-            "ConfirmCheckout", request_id=self.estate.request_id(), checkout_id=checkout_id, version=1
-        )
-        return confirmed.payment
-
-    async def new_key(self) -> str:
-        """A key of the bot, which nobody uses."""
-        made = await self.by_partner("CreateApiKey", request_id=self.estate.request_id(), bot_id=self.bot_id)
-        return str(made.api_key.api_key_id)
-
-    async def new_link(self) -> tuple[str, str]:
-        """A wallet link that was approved, and the code that its page shows. Earlier pending ones are given up."""
-        await self.give_up_links()
-        started = await self.by_person("StartWalletLink", request_id=self.estate.request_id(), provider="paypal")
-        link = started.wallet_link
-        async with self.estate.browser() as browser:
-            page = await browser.get(link.link_url)
-            left = await browser.post(f"{link.link_url}/continue", data={"nonce": nonce_in(page)})
-            reference = left.headers["location"].rpartition("/")[2]
-            await browser.get(self.estate.provider.approve(reference, account=f"{self.name}@example.com"))
-            return link.wallet_link_id, code_in(await browser.get(link.link_url))
-
-    async def new_wallet(self) -> str:
-        """A wallet of the person."""
-        link_id, code = await self.new_link()
-        confirmed = await self.by_person(
-            "ConfirmWalletLink", request_id=self.estate.request_id(), wallet_link_id=link_id, confirmation_code=code
-        )
-        return str(confirmed.wallet.wallet_id)
-
-    async def give_up_links(self) -> None:
-        """Cancels whatever link of the person is pending: only so many may be."""
-        for raw in sorted(each for each in self.seen if each.startswith(b"wlk_")):
-            fields = {"request_id": self.estate.request_id(), "wallet_link_id": raw.decode()}
-            await self.estate.reply(
-                "CancelWalletLink",
-                bearer(self.venue.secret, self.user_id),
-                METHODS["CancelWalletLink"].request(**fields),
-            )
-
-    async def furnish(self) -> None:
-        """Makes a live object of every kind."""
-        word = f"canary of {self.name}"
-        self.words = (word.encode(), f"{self.name}@example.com".encode())
-        self.ids = {
-            "prt": self.tenant.partner_id,
-            "bot": self.bot_id,
-            "chn": self.venue.channel_id,
-            "usr": self.user_id,
-        }
-        self.seen.update(each.encode() for each in self.ids.values())
-        await self.open_session()
-        self.ids["msg"] = await self.say(word)
-        self.ids["wal"] = await self.new_wallet()
-        payment = await self.new_payment()
-        self.ids["pay"] = payment.payment_id
-        found = await self.by_bot("ListCaptures", payment_id=payment.payment_id)
-        self.ids["cap"] = found.captures[0].capture_id
-        given = await self.by_bot(
-            "CreateRefund",
-            request_id=self.estate.request_id(),
-            payment_id=payment.payment_id,
-            amount=money(100, "USD"),
-        )
-        self.ids["rfd"] = given.refund.refund_id
-        self.ids["ord"] = (await self.by_bot("GetCheckout", checkout_id=payment.checkout_id)).checkout.order_id
-        self.ids["acc"] = (await self.by_partner("ListAccounts")).accounts[0].account_id
-        self.ids["chk"] = await self.new_checkout(metadata={"note": word})
-        self.ids["key"] = await self.new_key()
-        self.ids["wlk"], _ = await self.new_link()
-        await self.by_person("ListMessages", session_id=self.ids["ses"])
+def scripted(_runtime: MovableRuntime) -> Connected:
+    """The double with books of its own."""
+    provider = ScriptedProvider()
+    return Connected(provider, provider.approve)
 
 
 @dataclass
@@ -213,7 +67,7 @@ class Estate:
 
     deps: Deps
     runtime: MovableRuntime
-    provider: ScriptedProvider
+    connected: Connected
     boundary: Boundary
     live: Boundary
     pages: Any
@@ -225,6 +79,12 @@ class Estate:
     spent: dict[str, str] = field(default_factory=dict)
     """Credentials that no longer work, or do not yet, by what is wrong with them."""
     _requests: int = 0
+
+    @property
+    def provider(self) -> ScriptedProvider:
+        """The double, where the estate was opened with one."""
+        assert isinstance(self.connected.provider, ScriptedProvider)
+        return self.connected.provider
 
     @property
     def victim(self) -> Side:
@@ -363,7 +223,9 @@ class Estate:
 
 
 @asynccontextmanager
-async def open_estate(database_url: str) -> AsyncIterator[Estate]:
+async def open_estate(
+    database_url: str, connect: Callable[[MovableRuntime], Connected] = scripted
+) -> AsyncIterator[Estate]:
     """An estate on a new database, with everybody in it."""
     runtime = MovableRuntime()
     inline = database_url.startswith("sqlite:")
@@ -372,19 +234,19 @@ async def open_estate(database_url: str) -> AsyncIterator[Estate]:
     try:
         await store.create_all(metadata)
         await store.write(seed_markets)
-        provider = ScriptedProvider()
+        connected = connect(runtime)
         settled = Settled(runtime)
         store.subscribe(settled.wake)
         deps = Deps(
             runtime=runtime,
             store=store,
             vault=Vault(MASTER_KEY, runtime),
-            providers={"paypal": provider},
+            providers={"paypal": connected.provider},
             settled=settled,
             settings=Settings("test", PUBLIC_URL, "worker"),
         )
         live = replace(deps, settings=Settings("live", PUBLIC_URL, "worker"))
-        estate = Estate(deps, runtime, provider, Boundary(deps), Boundary(live), create_http(deps))
+        estate = Estate(deps, runtime, connected, Boundary(deps), Boundary(live), create_http(deps))
         await estate.settle_in()
         yield estate
     finally:

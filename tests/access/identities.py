@@ -8,7 +8,8 @@ from comptoir_server.app import credentials
 from comptoir_server.app.call import Caller
 from comptoir_server.transport.policy import Method
 from tests.access.door import METHODS, Credential, bearer
-from tests.access.estate import Estate, Side
+from tests.access.estate import Estate
+from tests.access.sides import Side
 from tests.support.world import MovableRuntime
 
 INVALID = "CREDENTIAL_INVALID"

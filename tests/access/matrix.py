@@ -15,10 +15,11 @@ from comptoir_server.app.call import Caller
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.policy import Method
 from tests.access.door import Reply, bearer, knock
-from tests.access.estate import ID, Estate, Side, open_estate
+from tests.access.estate import Estate, open_estate
 from tests.access.fields import IdField, id_fields
 from tests.access.identities import ABSENT, PARTNER_WIDE, SCOPE, Identity, knockers, makes
 from tests.access.recipes import RECIPES, Recipe, UnknownToTheEstateError, request_of
+from tests.access.sides import ID, Side
 from tests.access.witness import Witness
 from tests.support.door import absent_id
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from random import Random
 
 from tests.access.door import METHODS, knock
-from tests.access.estate import ROLES, Estate, Side, open_estate
+from tests.access.estate import ROLES, Estate, open_estate
 from tests.access.identities import makes, owners
 from tests.access.matrix import Matrix
 from tests.access.recipes import RECIPES, request_of
+from tests.access.sides import Side
 from tests.access.witness import Witness
 from tests.support.databases import new_sqlite
 

@@ -15,8 +15,8 @@ from comptoir.v1 import CaptureMode
 from comptoir_server.domain.partners import BotState
 from comptoir_server.transport.policy import Method
 from tests.access.door import Credential
-from tests.access.estate import Side
 from tests.access.fields import id_fields
+from tests.access.sides import Side
 
 Recipe = Callable[[Side, Credential], Awaitable[dict[str, Any]]]
 """Makes the fields of a request about a side's objects for whoever holds the credential."""
@@ -187,7 +187,7 @@ async def request_of(method: Method, side: Side, recipes: dict[str, Recipe], cal
         if not known:
             raise UnknownToTheEstateError(
                 f"{method.path} has the id field {field.name}, and no side of the estate has a live object of its "
-                f"kind: make one in Side.furnish of tests/access/estate.py and keep its id under "
+                f"kind: make one in Side.furnish of tests/access/sides.py and keep its id under "
                 f"{field.rule.prefixes[0]!r}."
             )
         field.put(request, side.ids[known[0]])

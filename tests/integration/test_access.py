@@ -135,7 +135,7 @@ async def test_a_method_that_nobody_knows_how_to_ask_for_is_named_with_what_to_a
     )
     assert id_field == (
         "/comptoir.v1.PaymentService/GetRefund has the id field refund_id, and no side of the estate has a live object "
-        "of its kind: make one in Side.furnish of tests/access/estate.py and keep its id under 'rfd'."
+        "of its kind: make one in Side.furnish of tests/access/sides.py and keep its id under 'rfd'."
     )
 
 

@@ -49,6 +49,7 @@ class Standin:
 
     paypal: Paypal
     clock: MovableRuntime
+    line: Runtime
 
     def control(self, method: str, name: str, **body: Any) -> Any:
         """One of its controls."""
@@ -69,23 +70,26 @@ class Standin:
         return sum(one["given_back"] for one in captures if one["custom_id"] in payment_ids)
 
 
+def connect_standin(clock: MovableRuntime) -> tuple[Standin, PaypalProvider]:
+    """A new stand-in, and a connector that speaks to it; close the connector, then drain the stand-in's line."""
+    paypal = Paypal(CONFIG, clock.random_bytes, _signer())
+    line = _Line(clock, paypal)
+    config = PaypalConfig(
+        base_url=CONFIG.base_url,
+        client_id=CONFIG.client_id,
+        client_secret=CONFIG.client_secret,
+        webhook_id=CONFIG.webhook_id,
+        trust_roots_pem=_signer().root_pem,
+        call_limit_seconds=CALL_LIMIT_SECONDS,
+    )
+    return Standin(paypal, clock, line), PaypalProvider(config, line)
+
+
 @asynccontextmanager
 async def open_standin_world(database_url: str) -> AsyncIterator[tuple[World, Standin]]:
     """A new world on a new database, whose person has a wallet that pays at the stand-in."""
     async with open_world(database_url) as world:
-        paypal = Paypal(CONFIG, world.runtime.random_bytes, _signer())
-        standin = Standin(paypal, world.runtime)
-        line = _Line(world.runtime, paypal)
-        connector = PaypalProvider(
-            PaypalConfig(
-                base_url=CONFIG.base_url,
-                client_id=CONFIG.client_id,
-                client_secret=CONFIG.client_secret,
-                webhook_id=CONFIG.webhook_id,
-                call_limit_seconds=CALL_LIMIT_SECONDS,
-            ),
-            line,
-        )
+        standin, connector = connect_standin(world.runtime)
         world.deps = replace(world.deps, providers={"paypal": connector})
         link = await connector.begin_link("link", "https://comptoir.example/back", "https://comptoir.example/no")
         standin.control("POST", "approve", token=link.reference, account="pays")
@@ -96,7 +100,7 @@ async def open_standin_world(database_url: str) -> AsyncIterator[tuple[World, St
         finally:
             await world.runtime.drain(CALL_LIMIT_SECONDS)
             await connector.close()
-            await line.drain(CALL_LIMIT_SECONDS)
+            await standin.line.drain(CALL_LIMIT_SECONDS)
 
 
 async def _give_token(world: World, token: str) -> None:
