@@ -264,7 +264,7 @@ class Boundary:
                 if not future.done():
                     future.set_result(answer)
 
-        self._deps.runtime.spawn(run(), f"{bound.method.name} {call.request_key}")
+        self._deps.runtime.spawn(run(), f"{bound.method.name} of {call.owner}")
         return future
 
     def _answers(

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import traceback
 
 import structlog
 from prometheus_client import Counter, Histogram
 
 from comptoir_server.app.credentials import Principal
 from comptoir_server.domain.errors import Reason
+from comptoir_server.log import without_texts
 from comptoir_server.transport.policy import Method
 
 _log = structlog.get_logger("comptoir.calls")
@@ -29,8 +29,6 @@ CANCELED = "CANCELED"
 
 _LOUD = frozenset({Reason.INTERNAL.value, Reason.OVERLOADED.value, Reason.PROVIDER_UNAVAILABLE.value})
 
-_CAUSES_MAX = 5
-
 
 def ended(method: Method, principal: Principal | None, reason: str, seconds: float) -> None:
     """A call has ended: OK, CANCELED or with a reason. Reads that succeeded are logged at level debug."""
@@ -46,7 +44,7 @@ def ended(method: Method, principal: Principal | None, reason: str, seconds: flo
 def unforeseen(method: Method, principal: Principal | None, reference: str, error: BaseException) -> None:
     """Something failed that nobody foresaw: of what kind, and where. Its text may hold anything and stays out."""
     _log.error(
-        "unforeseen", method=method.name, reference=reference, exception=_without_texts(error), **_caller(principal)
+        "unforeseen", method=method.name, reference=reference, exception=without_texts(error), **_caller(principal)
     )
 
 
@@ -56,17 +54,3 @@ def _caller(principal: Principal | None) -> dict[str, str]:
     owner = principal.partner_id or "+".join(each for each in (principal.channel_id, principal.user_id) if each)
     found = {"caller": principal.caller.value, "owner": owner, "key_id": principal.key_id}
     return {name: value for name, value in found.items() if value}
-
-
-def _without_texts(error: BaseException) -> str:
-    """The kinds of an exception and of its causes, each with its frames."""
-    lines: list[str] = []
-    cause: BaseException | None = error
-    for _ in range(_CAUSES_MAX):
-        if cause is None:
-            break
-        lines.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
-        frames = traceback.extract_tb(cause.__traceback__)
-        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-        cause = cause.__cause__ or cause.__context__
-    return "\n".join(lines)
