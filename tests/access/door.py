@@ -48,11 +48,13 @@ def bearer(secret: str, user_id: str = "") -> Credential:
     return tuple(metadata_of(secret, user_id))
 
 
-async def knock(boundary: Boundary, method: Method, credential: Credential, raw: bytes) -> Reply:
+async def knock(
+    boundary: Boundary, method: Method, credential: Credential, raw: bytes, time_left: float | None = None
+) -> Reply:
     """Calls a method: all of an answer, of a stream without end the first of its answers."""
     try:
         if not method.gives_stream:
-            return Reply(0, answers=(await boundary.unary(method.path, credential, raw, None),))
+            return Reply(0, answers=(await boundary.unary(method.path, credential, raw, time_left),))
         stream = boundary.stream(method.path, credential, _said(raw) if method.takes_stream else raw, None)
         answers: list[bytes] = []
         async with asyncio.timeout(PATIENCE_SECONDS), aclosing(stream):

@@ -151,9 +151,13 @@ class Estate:
         secret, _ = await self.new_key(made.channel.channel_id)
         found = []
         for number in range(people):
-            user = {"channel_user_id": f"{name}-{number}", "display_name": f"Person {number} of {name}", "market": "US"}
+            user = {
+                "channel_user_id": f"canary id {number} of {name}",
+                "display_name": f"canary name {number} of {name}",
+                "market": "US",
+            }
             found.append((await self.asked("RegisterUser", bearer(secret), **user)).user.user_id)
-        return Venue(made.channel.channel_id, secret, tuple(found))
+        return Venue(name, made.channel.channel_id, secret, tuple(found))
 
     async def suspend(self, relation: Relation[Any], row_id: str, state: object) -> None:
         """Suspends somebody: no method of the contract does that yet."""
@@ -166,7 +170,7 @@ class Estate:
 
     def browser(self) -> httpx.AsyncClient:
         """A browser with a cookie jar of its own."""
-        transport = httpx.ASGITransport(app=self.pages)
+        transport = httpx.ASGITransport(app=self.pages, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL, follow_redirects=False)
 
     async def idle(self) -> None:

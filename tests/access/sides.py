@@ -32,6 +32,7 @@ class Tenant:
 class Venue:
     """A channel with its key, and its people by id."""
 
+    name: str
     channel_id: str
     secret: str
     people: tuple[str, ...]
@@ -151,7 +152,16 @@ class Side:
     async def furnish(self) -> None:
         """Makes a live object of every kind."""
         word = f"canary of {self.name}"
-        self.words = (word.encode(), f"{self.name}@example.com".encode())
+        number = self.venue.people.index(self.user_id)
+        self.words = tuple(
+            each.encode()
+            for each in (
+                word,
+                f"{self.name}@example.com",
+                f"canary id {number} of {self.venue.name}",
+                f"canary name {number} of {self.venue.name}",
+            )
+        )
         self.ids = {
             "prt": self.tenant.partner_id,
             "bot": self.bot_id,

@@ -151,6 +151,10 @@ class ScriptedProvider:
         outage = (after, error or ProviderUnavailable("scripted"))
         self._outages.setdefault(method, deque()).extend([outage] * times)
 
+    def recover(self) -> None:
+        """No call fails any more."""
+        self._outages.clear()
+
     def hold(self, method: str) -> asyncio.Event:
         """Calls of `method` wait, once they have done their work, until the event that this answers is set."""
         return self._gates.setdefault(method, asyncio.Event())
