@@ -195,24 +195,37 @@ async def _replace(deps: Deps, tx: Tx, call: CallContext, scene: Stage, checkout
 
 
 async def _require_reference_free(tx: Tx, call: CallContext, partner_reference: str) -> None:
-    """At most one checkout that is open or paid a reference; to other processes, inserting it claims the reference."""
+    """At most one checkout that is open or paid a reference; to other processes, inserting it claims the reference.
+
+    A reference is the partner's, so that it may be taken by another bot: which checkout that is stays the bot's own.
+    """
     if not partner_reference:
         return
     for other in await tx.load(CHECKOUTS.list_by("by_reference", call.partner_id, partner_reference)):
-        if other.state == CheckoutState.COMPLETED:
-            raise Refused(
-                Reason.REFERENCE_ALREADY_PAID,
-                f"{partner_reference} was already paid by {other.id}. Read it instead of charging again.",
-                checkout_id=other.id,
-            )
         if other.state not in (CheckoutState.CANCELED, CheckoutState.EXPIRED):
-            raise Refused(
-                Reason.INVALID_STATE,
-                f"{other.id} with the reference {partner_reference} is {other.state}. "
-                "Cancel it, or name it in replaces_checkout_id.",
-                state=other.state,
-                allowed="CANCELED, EXPIRED",
-            )
+            raise _reference_taken(call, other)
+
+
+def _reference_taken(call: CallContext, other: Checkout) -> Refused:
+    """The refusal of a reference that `other` has: paid, or not over yet. Another bot's is not named."""
+    reference, paid = other.partner_reference, other.state == CheckoutState.COMPLETED
+    if call.bot_id not in ("", other.bot_id):
+        reason = Reason.REFERENCE_ALREADY_PAID if paid else Reason.INVALID_STATE
+        return Refused(
+            reason, f"{reference} is the reference of another bot's checkout; nothing was made. Use another."
+        )
+    if paid:
+        return Refused(
+            Reason.REFERENCE_ALREADY_PAID,
+            f"{reference} was already paid by {other.id}. Read it instead of charging again.",
+            checkout_id=other.id,
+        )
+    return Refused(
+        Reason.INVALID_STATE,
+        f"{other.id} with the reference {reference} is {other.state}. Cancel it, or name it in replaces_checkout_id.",
+        state=other.state,
+        allowed="CANCELED, EXPIRED",
+    )
 
 
 async def update_checkout(
