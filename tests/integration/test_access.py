@@ -6,6 +6,7 @@ The table that this walks is printed by `python -m tests.access`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -207,6 +208,24 @@ async def test_a_key_for_the_whole_partner_is_not_told_to_a_bot_that_repeats_the
     overheard = await knock(field.estate.boundary, METHODS["CreateApiKey"], bearer(sibling.bot_secret), raw)
 
     assert (made.code, overheard.reason) == (0, "NOT_FOUND")
+
+
+async def test_a_reference_of_another_bot_is_taken_without_a_word_of_its_checkout(field: Field) -> None:
+    victim, sibling = field.estate.victim, field.estate.sides["sibling"]
+    paid = await victim.new_payment(partner_reference="PAID-1")
+    await victim.new_checkout(partner_reference="OPEN-1")
+    for reference, reason in (("PAID-1", "REFERENCE_ALREADY_PAID"), ("OPEN-1", "INVALID_STATE")):
+        asked = await request_of(METHODS["CreateCheckout"], sibling, RECIPES, bearer(sibling.bot_secret))
+        asked.partner_reference = reference  # type: ignore[attr-defined]
+
+        refused = await field.estate.reply("CreateCheckout", bearer(sibling.bot_secret), asked)
+
+        assert refused.reason == reason
+        assert re.findall(rb"[a-z]{3}_[0-9a-z]{26}", refused.everything) == []
+    own = await request_of(METHODS["CreateCheckout"], victim, RECIPES, bearer(victim.bot_secret))
+    own.partner_reference = "PAID-1"  # type: ignore[attr-defined]
+    told = await field.estate.reply("CreateCheckout", bearer(victim.bot_secret), own)
+    assert paid.checkout_id in told.message
 
 
 async def test_the_page_of_a_list_is_nobody_elses_to_turn(field: Field) -> None:
