@@ -8,47 +8,36 @@ import itertools
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import httpx
-import psycopg
 import pytest
 import structlog
 import uvicorn
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
 
-from comptoir_server.app.ports import LinkRefused, ProviderUnavailable, WebhookRefused
 from comptoir_server.domain.errors import Refused
-from comptoir_server.store.errors import IntegrityError, StorageUnavailable
 from comptoir_server.transport import failures
-from comptoir_server.transport.policy import Method
+from comptoir_server.vault import DataKey
 from comptoir_server.workers import rounds
 from tests.access.door import METHODS, bearer, knock
 from tests.access.estate import Estate, open_estate
-from tests.access.identities import Identity, owners
 from tests.access.recipes import RECIPES, request_of
 from tests.access.sides import press_continue
+from tests.support import canary_programs
 from tests.support.canaries import found, in_database, lines, logged
 from tests.support.linking import nonce_in
 from tests.support.providers import LOST_REPLY, SIGNATURE
-
-CANARY = "canary-of-hunter2-cmp_live_4111111111111111"
-PLANTED = {"exception's text": CANARY}
-
-TIME_LEFT_SECONDS = 1.1
-"""As short as a method takes it that asks a provider, so that nobody waits for what never comes."""
-
-REASONS = {"INTERNAL", "PROVIDER_UNAVAILABLE", "REQUEST_IN_PROGRESS", "OK"}
-"""What a method may say of a database that fails: OK where nothing was left to do but to look again."""
-
-DRIVER_ERRORS: tuple[Callable[[], Exception], ...] = (
-    lambda: RuntimeError(CANARY),
-    lambda: sqlite3.OperationalError(f"near {CANARY}: syntax error"),
-    lambda: psycopg.errors.UniqueViolation(f"Key (name)=({CANARY}) already exists"),
-    lambda: IntegrityError(CANARY),
-    lambda: StorageUnavailable(CANARY),
+from tests.support.spoiling import (
+    CANARY,
+    DRIVER_ERRORS,
+    PLANTED,
+    PROVIDER_ERRORS,
+    REASONS,
+    TIME_LEFT_SECONDS,
+    Spoiled,
+    an_owner,
+    asked,
+    put,
+    strings,
 )
 
 
@@ -62,44 +51,6 @@ def log() -> Iterator[io.StringIO]:
 async def estate(log: io.StringIO, sqlite_url: str) -> AsyncIterator[Estate]:
     async with open_estate(sqlite_url) as made:
         yield made
-
-
-@dataclass
-class Spoiled:
-    """A store whose calls fail from the one with this number on; `calls` counts them."""
-
-    estate: Estate
-    error: Callable[[], Exception]
-    healthy: int
-    calls: int = 0
-
-    def take(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Takes the store's place."""
-        for name in ("read", "write"):
-            monkeypatch.setattr(self.estate.deps.store, name, self._of(getattr(self.estate.deps.store, name)))
-
-    def _of(self, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        async def spoiled(work: Any) -> Any:
-            self.calls += 1
-            if self.calls > self.healthy:
-                raise self.error()
-            return await call(work)
-
-        return spoiled
-
-
-async def an_owner(estate: Estate, method: Method) -> Identity:
-    """Somebody who is answered."""
-    able = [one for one in await owners(estate) if one.caller in method.callers]
-    return next(one for one in able if one.name not in ("the bot", "the channel for nobody"))
-
-
-async def asked(estate: Estate, method: Method, who: Identity) -> bytes:
-    """A request that is answered."""
-    request = await request_of(method, estate.victim, RECIPES, who.credential)
-    if method.takes_request_id:
-        request.request_id = estate.request_id()  # type: ignore[attr-defined]
-    return request.SerializeToString()
 
 
 def require_silent(log: io.StringIO, *told: bytes) -> None:
@@ -155,20 +106,12 @@ async def test_what_the_database_driver_says_reaches_nobody_from_any_method(
 
 # The provider.
 
-TELLING: tuple[Callable[[], Exception], ...] = (
-    lambda: RuntimeError(CANARY),
-    lambda: httpx.ConnectError(CANARY),
-    lambda: ProviderUnavailable(CANARY),
-    lambda: LinkRefused(CANARY),
-    lambda: WebhookRefused(CANARY),
-)
-
 
 async def test_what_the_provider_says_reaches_nobody_from_any_method(
     estate: Estate, log: io.StringIO, sqlite_url: str
 ) -> None:
     asking = [method for method in METHODS.values() if method.waits_seconds]
-    for error, method in itertools.product(TELLING, asking):
+    for error, method in itertools.product(PROVIDER_ERRORS, asking):
         who = await an_owner(estate, method)
         raw = await asked(estate, method, who)
         for call in ("prepare", "execute", "look_up"):
@@ -181,7 +124,7 @@ async def test_what_the_provider_says_reaches_nobody_from_any_method(
     assert in_database(PLANTED, sqlite_url) == []
 
 
-@pytest.mark.parametrize("error", TELLING, ids=lambda make: type(make()).__name__)
+@pytest.mark.parametrize("error", PROVIDER_ERRORS, ids=lambda make: type(make()).__name__)
 async def test_what_the_provider_says_to_a_worker_reaches_nobody(
     estate: Estate, log: io.StringIO, sqlite_url: str, error: Callable[[], Exception]
 ) -> None:
@@ -209,7 +152,7 @@ async def test_what_the_provider_says_to_a_worker_reaches_nobody(
     assert in_database(PLANTED, sqlite_url) == []
 
 
-@pytest.mark.parametrize("error", TELLING, ids=lambda make: type(make()).__name__)
+@pytest.mark.parametrize("error", PROVIDER_ERRORS, ids=lambda make: type(make()).__name__)
 async def test_what_fails_behind_a_page_or_a_webhook_is_not_shown_there(
     estate: Estate, log: io.StringIO, error: Callable[[], Exception]
 ) -> None:
@@ -278,32 +221,6 @@ async def test_a_task_a_thread_and_a_library_are_logged_without_texts(estate: Es
 # What was sent.
 
 
-def strings(descriptor: Descriptor, path: tuple[FieldDescriptor, ...] = ()) -> Iterator[tuple[FieldDescriptor, ...]]:
-    """The way to every text of a request."""
-    for one in descriptor.fields:
-        inner = one.message_type
-        if inner is not None and inner.full_name.startswith("comptoir.") and not inner.GetOptions().map_entry:
-            yield from strings(inner, (*path, one))
-        elif one.cpp_type == FieldDescriptor.CPPTYPE_STRING and one.name != "request_id":
-            yield (*path, one)
-
-
-def put(request: Message, path: tuple[FieldDescriptor, ...], text: str) -> None:
-    """Puts a text where the path leads, making what it lies in."""
-    holder: Any = request
-    for step in path[:-1]:
-        held = getattr(holder, step.name)
-        holder = (held[0] if held else held.add()) if step.is_repeated else held
-    if path[-1].is_repeated:
-        getattr(holder, path[-1].name)[:] = [text]
-    else:
-        setattr(holder, path[-1].name, text)
-
-
-NAMED_BACK = frozenset({"CreateApiKey.scopes", "CreateCheckout.partner_reference"})
-"""What is repeated to whoever sent it: which scope there is none of, and which reference was paid already."""
-
-
 @pytest.mark.parametrize("text", [CANARY, f"{CANARY}\u202e", CANARY * 60, f"4111111111111111 {CANARY}"])
 async def test_no_refusal_and_no_line_repeats_what_was_sent(estate: Estate, log: io.StringIO, text: str) -> None:
     refused = 0
@@ -315,7 +232,7 @@ async def test_no_refusal_and_no_line_repeats_what_was_sent(estate: Estate, log:
             request.CopyFrom(asked_for)
             put(request, path, text)
             reply = await estate.reply(method.name, who.credential, request)
-            if reply.code and f"{method.name}.{path[-1].name}" not in NAMED_BACK:
+            if reply.code and f"{method.name}.{path[-1].name}" not in canary_programs.NAMED_BACK:
                 refused += 1
                 require_silent(log, reply.everything)
     assert refused > 40
@@ -335,3 +252,23 @@ async def test_a_credential_of_any_shape_is_not_repeated(estate: Estate, log: io
         for method in METHODS.values():
             reply = await knock(estate.boundary, method, metadata, b"")
             require_silent(log, reply.everything)
+
+
+# Whatever happens in whatever order.
+
+
+async def test_a_name_that_is_not_sealed_is_noticed_in_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DataKey, "seal", lambda _key, _row, text: text.encode())
+    monkeypatch.setattr(DataKey, "open", lambda _key, _row, sealed: bytes(sealed).decode())
+
+    tally = await canary_programs.run_programs(0, 3, report=lambda _words: None)
+
+    assert any("stands in .db" in sentence for sentence in tally.violations)
+
+
+async def test_programs_in_which_whatever_can_fail_does_tell_nobody_anything() -> None:
+    tally = await canary_programs.run_programs(100, 5, report=lambda _words: None)
+
+    assert tally.violations == []
+    assert (tally.programs, tally.calls) == (5, 5 * canary_programs.STEPS)
+    assert min(tally.refused, tally.failed, tally.canaries) > 0
