@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from comptoir_server.app import access, checkouts, credentials, once, orders, sessions
-from comptoir_server.app.call import CallContext
+from comptoir_server.app.call import CallContext, Caller
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.store.reads import checkouts as lists_of_checkouts
 from comptoir_server.store.tables import CHANNELS
@@ -35,6 +35,7 @@ from tests.access.matrix import Findings, Matrix, walked
 from tests.access.recipes import RECIPES, request_of
 from tests.access.witness import Witness
 from tests.support.databases import new_postgresql, new_sqlite
+from tests.support.door import absent_id
 
 EVERYTHING = tuple(METHODS.values())
 READS = tuple(method for method in EVERYTHING if method.reads)
@@ -248,6 +249,53 @@ async def test_the_page_of_a_list_is_nobody_elses_to_turn(field: Field) -> None:
                     ]
                 ]
                 assert taken == made_up, f"{method.name} by {stranger.name}"
+
+
+async def test_a_place_in_another_log_is_as_good_as_a_made_up_one(field: Field) -> None:
+    victim, sides = field.estate.victim, field.estate.sides
+    cursor = (await field.estate.asked("ListEvents", bearer(victim.bot_secret))).next_cursor
+    for credential in (bearer(sides["stranger"].bot_secret), bearer(victim.venue.secret)):
+        for name, make in (
+            ("ListEvents", lambda place: {"cursor": place}),
+            ("AckEvents", lambda place: {"consumer": "till", "cursor": place}),
+            ("StreamEvents", lambda place: {"subscribe": {"consumer": "till", "cursor": place}}),
+        ):
+            taken, made_up = [
+                await field.estate.reply(name, credential, METHODS[name].request(**make(place)))
+                for place in (cursor, "x" * len(cursor))
+            ]
+            assert taken == made_up
+            assert taken.reason == "FIELD_INVALID"
+
+
+async def test_a_user_whom_a_channel_does_not_have_is_absent_whoever_else_has_it(field: Field) -> None:
+    victim, stranger = field.estate.victim, field.estate.sides["stranger"]
+    for method in EVERYTHING:
+        if Caller.CHANNEL not in method.callers:
+            continue
+        request = await request_of(method, stranger, RECIPES, bearer(stranger.venue.secret))
+        replies = {
+            await field.estate.reply(method.name, bearer(stranger.venue.secret, named), request)
+            for named in (victim.user_id, absent_id("usr"), "usr_nobody", victim.bot_id, "x")
+        }
+        assert {reply.reason for reply in replies} == {"NOT_FOUND"}, method.name
+        assert len(replies) == 1, method.name
+
+
+async def test_a_reference_finds_nothing_of_anybody_elses(field: Field) -> None:
+    await field.estate.victim.new_payment(partner_reference="TRIP-1")
+    for method in READS:
+        if "partner_reference" not in method.request_type.fields_by_name:
+            continue
+        strangers, owners = await knockers(field.estate, method)
+        for one in (*strangers, *owners):
+            if one.told or one.live or one.caller not in method.callers:
+                continue
+            reply, none = [
+                await field.estate.reply(method.name, one.credential, method.request(partner_reference=reference))
+                for reference in ("TRIP-1", "TRIP-2")
+            ]
+            assert (reply == none) == (one.group != "owner"), f"{method.name} by {one.name}"
 
 
 async def _page(field: Field, method: Method, owner: Identity) -> bytes:
