@@ -268,7 +268,7 @@ async def test_an_acknowledgement_moves_forward_and_never_back(log: Log) -> None
     [
         ((), "kind"),
         ((Ack("x"),), "kind"),
-        ((Subscribe("main", "x", 0),), "cursor"),
+        ((Subscribe("main", "x", 0),), "subscribe.cursor"),
         ((Subscribe("main", "", -1),), "subscribe.max_outstanding"),
         ((Subscribe("main", "", 1001),), "subscribe.max_outstanding"),
     ],
@@ -284,7 +284,7 @@ async def test_a_stream_that_begins_wrongly_is_refused(
     assert (refusal.reason, refusal.metadata) == (Reason.FIELD_INVALID, {"field": field})
 
 
-@pytest.mark.parametrize(("request_", "field"), [(Ack("x"), "cursor"), (Subscribe("main", "", 0), "kind")])
+@pytest.mark.parametrize(("request_", "field"), [(Ack("x"), "ack.cursor"), (Subscribe("main", "", 0), "kind")])
 async def test_a_stream_in_which_something_wrong_is_said_is_refused(
     log: Log, request_: Subscribe | Ack, field: str
 ) -> None:

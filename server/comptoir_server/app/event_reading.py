@@ -97,8 +97,11 @@ def cursor_of(deps: Deps, call: CallContext, position: int) -> str:
     return base64.urlsafe_b64encode(f"{position}~{mark}".encode()).rstrip(b"=").decode()
 
 
-def position_of(deps: Deps, call: CallContext, cursor: str) -> int:
-    """The position that a cursor stands for, 0 for none. Raises FIELD_INVALID for one that this log did not give."""
+def position_of(deps: Deps, call: CallContext, cursor: str, field: str = "cursor") -> int:
+    """The position that a cursor stands for, 0 for none. Raises FIELD_INVALID for one that this log did not give.
+
+    `field` is where it stood in the request.
+    """
     if not cursor:
         return 0
     try:
@@ -107,7 +110,7 @@ def position_of(deps: Deps, call: CallContext, cursor: str) -> int:
         text = ""
     digits, _, mark = text.partition("~")
     if not deps.vault.matches("event cursor", f"{call.log_id}|{digits}", mark):
-        raise invalid_field("cursor", "is not one that this log gave you. Start without it, or from the last one.")
+        raise invalid_field(field, "is not one that this log gave you. Start without it, or from the last one.")
     return int(digits)
 
 

@@ -103,7 +103,7 @@ async def _subscribed(deps: Deps, call: CallContext, requests: AsyncIterator[Sub
         raise invalid_field("kind", "must be `subscribe` in the first message of a stream.")
     if not 0 <= first.max_outstanding <= OUTSTANDING_MAX:
         raise invalid_field("subscribe.max_outstanding", f"must be 1 to {OUTSTANDING_MAX}, or 0 for {OUTSTANDING}.")
-    sent = position_of(deps, call, first.cursor)
+    sent = position_of(deps, call, first.cursor, "subscribe.cursor")
     if not first.cursor:
         sent = await acknowledged(deps, call, first.consumer)
     return _Stream(first.consumer, first.max_outstanding or OUTSTANDING, sent)
@@ -116,7 +116,7 @@ async def _hear(
     async for request in requests:
         if isinstance(request, Subscribe):
             raise invalid_field("kind", "must be `ack` after the first message: a stream is subscribed once.")
-        stream.deal_with(position_of(deps, call, request.cursor))
+        stream.deal_with(position_of(deps, call, request.cursor, "ack.cursor"))
         bell.ring()
 
 
