@@ -15,7 +15,9 @@ from comptoir_server.domain.inbox import FOREIGN_SECONDS, DeliveryState
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.orders import Order, OrderState
 from comptoir_server.domain.payments import PaymentState, PendingState
+from comptoir_server.domain.snapshots import load
 from comptoir_server.domain.wallets import WalletState
+from comptoir_server.store.checks import check_database
 from comptoir_server.store.tables import INBOX, ORDERS, WALLETS
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY, LOST_REQUEST, Reply
@@ -304,6 +306,27 @@ async def test_a_permission_taken_back_needs_a_new_link_once_the_provider_confir
     await world.work(6)
 
     assert (await state(), await delivery_state(world, notice)) == (WalletState.NEEDS_RELINK, DeliveryState.PROCESSED)
+
+
+async def test_the_token_that_a_delivery_brings_is_kept_sealed_until_it_is_acted_upon_and_no_longer(
+    world: World, database_url: str
+) -> None:
+    [token] = world.provider.tokens
+    notice = Notice("WH-1", "", NoticeKind.WALLET_REVOKED, wallet_token=token)
+
+    async def kept() -> str:
+        found = await world.deps.store.read(lambda tx: tx.load(INBOX.get(("paypal", notice.event_id))))
+        assert found is not None
+        return load(Notice, found.notice).wallet_token
+
+    await deliver(world, notice)
+    waiting = check_database(database_url, vault=world.deps.vault).broken, await kept()
+    world.provider.tokens.clear()
+    await world.work(6)
+
+    assert waiting[0] == ()
+    assert waiting[1] not in ("", token)
+    assert (check_database(database_url, vault=world.deps.vault).broken, await kept()) == ((), "")
 
 
 # --- A success that comes too late -----------------------------------------------------------------

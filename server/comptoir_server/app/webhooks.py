@@ -78,7 +78,7 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
         if current is None or current.state == DeliveryState.PROCESSED:
             return
         if confirmed is not None and await _act(deps, tx, provider, confirmed):
-            tx.put(_moved(current, DeliveryCommand.PROCESS))
+            tx.put(_moved(_without_token(current), DeliveryCommand.PROCESS))
         elif tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS and current.state == DeliveryState.STORED:
             tx.put(_moved(current, DeliveryCommand.DISOWN))
 
@@ -95,6 +95,14 @@ async def _take(tx: Tx, provider: str, event_id: str) -> Delivery | None:
     taken = replace(delivery, tries=delivery.tries + 1, next_time=tx.now + wait)
     tx.put(taken)
     return taken
+
+
+def _without_token(delivery: Delivery) -> Delivery:
+    """The delivery once nobody is asked about it any more: a wallet's token must not outlive its deletion here."""
+    notice = snapshots.load(Notice, delivery.notice)
+    return (
+        replace(delivery, notice=snapshots.dump(replace(notice, wallet_token=""))) if notice.wallet_token else delivery
+    )
 
 
 def _moved(delivery: Delivery, command: DeliveryCommand) -> Delivery:
