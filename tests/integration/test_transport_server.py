@@ -22,8 +22,8 @@ from grpc_status import rpc_status
 from comptoir.v1 import checkout_pb2, checkout_pb2_grpc, event_pb2, event_pb2_grpc, session_pb2, session_pb2_grpc
 from comptoir_server.app.call import CallContext
 from comptoir_server.domain.errors import not_found
-from comptoir_server.transport.boundary import Limits
-from comptoir_server.transport.server import ListenError, Server, Tls, is_loopback
+from comptoir_server.transport.boundary import REQUEST_BYTES_MAX, Limits
+from comptoir_server.transport.server import MESSAGE_BYTES_MAX, ListenError, Server, Tls, is_loopback
 from tests.support.door import METHODS, Subscribe, World, absent_id, open_world
 
 ASK = checkout_pb2.GetCheckoutRequest(checkout_id=absent_id("chk"))
@@ -109,6 +109,15 @@ async def test_malformed_bytes_are_never_unknown_nor_internal_for_any_method(wor
                     grpc.StatusCode.INVALID_ARGUMENT,
                     "FIELD_INVALID",
                 )
+
+
+async def test_a_request_that_is_too_large_is_refused_with_its_reason(world: World) -> None:
+    path = METHODS["SendMessage"].path
+    async with listening(world) as (_, channel):
+        for size in (REQUEST_BYTES_MAX + 1, MESSAGE_BYTES_MAX):
+            error = await failure(unary(channel, path)(bytes(size), metadata=bearer(world.partner_secret)))
+            assert (error.code(), info(error).reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+            assert info(error).metadata == {"field": "request"}
 
 
 async def echo(deps: object, call: object, requests: AsyncIterator[Any]) -> AsyncIterator[dict[str, Any]]:
@@ -208,7 +217,7 @@ async def test_messages_and_metadata_beyond_the_limits_are_refused(world: World)
     metadata = bearer(world.partner_secret)
     async with listening(world) as (_, channel):
         get = unary(channel, METHODS["GetCheckout"].path)
-        large = await failure(get(b"\x0a" * 300_000, metadata=metadata))
+        large = await failure(get(bytes(MESSAGE_BYTES_MAX + 1), metadata=metadata))
         many = await failure(get(b"", metadata=(*metadata, ("x-note", "a" * 10_000))))
 
     assert (large.code(), many.code()) == (grpc.StatusCode.RESOURCE_EXHAUSTED,) * 2

@@ -21,12 +21,15 @@ STATUS_DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _METADATA_BYTES_MAX = 8 * 1024
+MESSAGE_BYTES_MAX = 4 * REQUEST_BYTES_MAX
+"""Where gRPC itself refuses a request. Up to here the boundary does, and says which field is at fault and why."""
+
 _CALLS_MAX = 20_000
 """Where gRPC itself refuses calls; the boundary's own limits, which say more to the caller, lie below."""
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", REQUEST_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES_MAX),
     ("grpc.max_concurrent_streams", 1_000),
