@@ -239,21 +239,28 @@ def secret_of(link_url: str) -> str:
 
 
 @asynccontextmanager
-async def open_world(database_url: str, *providers: ScriptedProvider) -> AsyncIterator[World]:
-    """A world on a new database, with PayPal open in the US as on any new database."""
-    runtime = MovableRuntime()
-    store = open_database(database_url, RELATIONS, runtime)
+async def open_world(
+    database_url: str, *providers: ScriptedProvider, runtime: MovableRuntime | None = None, inline: bool = False
+) -> AsyncIterator[World]:
+    """A world on a new database, with PayPal open in the US as on any new database.
+
+    With a `runtime` of the test's own and `inline`, nothing happens but what the test does.
+    """
+    runtime = runtime or MovableRuntime()
+    store = open_database(database_url, RELATIONS, runtime, inline=inline)
     await store.open()
     try:
         await store.create_all(metadata)
         await store.write(seed_markets)
+        settled = Settled(runtime)
+        store.subscribe(settled.wake)
         chosen = providers or (ScriptedProvider(),)
         deps = Deps(
             runtime=runtime,
             store=store,
             vault=Vault(MASTER_KEY, runtime),
             providers={provider.capabilities.name: provider for provider in chosen},
-            settled=Settled(runtime),
+            settled=settled,
             settings=Settings("test", PUBLIC_URL, "worker"),
         )
         now = runtime.now()
