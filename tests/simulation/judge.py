@@ -1,0 +1,184 @@
+"""What must hold in every world: by our database, by the provider's own books, and by what people were told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from comptoir_server.app.ports import OperationKind
+from comptoir_server.domain.operations import OperationState
+from comptoir_server.store.checks import check_connection
+from comptoir_server.store.tables import CHECKOUTS, EVENTS
+from comptoir_server.vault import Vault
+from tests.simulation.people import Market
+from tests.simulation.servers import MASTER_KEY
+from tests.simulation.world import World
+from tests.support.reckoning import TAKEN, Account, Row, read_from, require_equal_movements
+
+OPEN_HOLDS = {"CREATED", "PARTIALLY_CAPTURED"}
+ENDED = {"CANCELED", "EXPIRED"}
+PLAIN_ACCOUNTS = {"pays", "pays-too", "declined", "closed"}
+"""Payers with whom everything is decided at once."""
+
+UNREAD = {401, 429}
+"""Answers to requests that the provider did not act upon."""
+
+
+def account_of(world: World) -> Account:
+    """What our database holds about money now."""
+    return read_from(world.disk.session.connection)
+
+
+def books_of(world: World) -> dict[str, Any]:
+    """What the provider holds."""
+    answer = world.paypal.handle("GET", "/_standin/books", {}, {}, b"", world.clock.now())
+    found: dict[str, Any] = json.loads(answer.body)
+    return found
+
+
+def undecided(world: World) -> list[str]:
+    """Whatever is still to be found out, but for what only an operator can: the provider has dropped the order."""
+    account = account_of(world)
+    given_up = {one.payment_id for one in account.operations if _is_left_to_an_operator(world, one)}
+    world.found.facts["left to an operator"] = len(given_up)
+    operations = {one.id: one.payment_id for one in account.operations}
+    return [found for found in account.undecided if found not in given_up and operations.get(found) not in given_up]
+
+
+def _is_left_to_an_operator(world: World, operation: Row) -> bool:
+    """In doubt for good: nobody paid the order, and after its time the provider knows it no more."""
+    order = world.paypal.state.books.orders.get(operation.order_reference)
+    charges = operation.kind in {OperationKind.CHARGE, OperationKind.AUTHORIZE}
+    undone = operation.state != OperationState.DONE
+    return charges and undone and order is not None and order.expired(world.clock.now())
+
+
+def log_of(world: World, log_id: str) -> list[str]:
+    """The ids of a log's events, in order."""
+    rows = world.disk.session.raw.execute(f"SELECT id FROM {EVENTS.name} WHERE log_id = ? ORDER BY position", (log_id,))
+    return [row[0] for row in rows.fetchall()]
+
+
+def invariants(world: World) -> list[str]:
+    """Every invariant that the database can decide, and is broken."""
+    vault = Vault(MASTER_KEY, world.processes[0].runtime)
+    report = check_connection(world.disk.session.connection, world.clock.now(), vault=vault)
+    found = {finding.invariant.code: finding.broken for finding in report.findings}
+    return [f"invariant {code}: {found[code][0]}" for code in report.broken]
+
+
+def books(world: World, market: Market) -> list[str]:
+    """Everything that the provider's books say about us."""
+    account, truth = account_of(world), books_of(world)
+    checkouts = {row.id: row for row in _checkouts(world)}
+    wrong = _unequal(account, truth)
+    wrong += _unasked(account, truth, market.consents)
+    wrong += _twice(truth)
+    wrong += _unwanted(world, account, truth, checkouts)
+    wrong += _keys(world, account)
+    return wrong
+
+
+def _checkouts(world: World) -> list[Row]:
+    rows = world.disk.session.connection.execute(CHECKOUTS.table.select())
+    return list(rows.all())
+
+
+def _unequal(account: Account, truth: dict[str, Any]) -> list[str]:
+    try:
+        require_equal_movements(account, truth)
+    except AssertionError:
+        return ["C4 the provider's books and ours differ"]
+    return []
+
+
+def _unasked(account: Account, truth: dict[str, Any], consents: Mapping[tuple[str, int], int]) -> list[str]:
+    """Money that moved, or is held, without a yes to this version and this total."""
+    wrong = []
+    moved = Counter[str]()
+    for one in (*truth["captures"], *(hold for hold in truth["authorizations"] if not hold["captured"])):
+        moved[one["custom_id"]] += one["minor_units"]
+    for payment_id, amount in moved.items():
+        payment = account.payments.get(payment_id)
+        if payment is None:
+            wrong.append("C12 the provider charged for a payment that we do not know")
+        elif consents.get((payment.checkout_id, payment.checkout_version), -1) < amount:
+            wrong.append(f"C12 {amount} were charged without a yes to so much")
+    return wrong
+
+
+def _twice(truth: dict[str, Any]) -> list[str]:
+    """Captures and refunds that were made more than once."""
+    taken = [one for one in truth["captures"] if one["status"] in TAKEN]
+    invoices = Counter(one["invoice_id"] for one in taken)
+    charges = Counter(one["custom_id"] for one in taken if not one["authorization_id"])
+    refunds = Counter(one["custom_id"] for one in truth["refunds"] if one["custom_id"] and one["status"] != "FAILED")
+    wrong = []
+    if any(count > 1 for count in charges.values()) or any(count > 1 for count in invoices.values()):
+        wrong.append("C1 a payment was taken twice")
+    if any(count > 1 for count in refunds.values()):
+        wrong.append("C3 a refund was given back twice")
+    if any(one["given_back"] > one["minor_units"] for one in taken):
+        wrong.append("C3 more was given back than was taken")
+    return wrong
+
+
+def _unwanted(world: World, account: Account, truth: dict[str, Any], checkouts: Mapping[str, Row]) -> list[str]:
+    """Money kept for a checkout that ended otherwise, and checkouts that were paid twice."""
+    kept: defaultdict[str, set[str]] = defaultdict(set)
+    for one in truth["captures"]:
+        if one["status"] in TAKEN and one["given_back"] < one["minor_units"] and one["custom_id"] in account.payments:
+            kept[account.payments[one["custom_id"]].checkout_id].add(one["custom_id"])
+    for hold in truth["authorizations"]:
+        if hold["status"] in OPEN_HOLDS and hold["custom_id"] in account.payments:
+            kept[account.payments[hold["custom_id"]].checkout_id].add(hold["custom_id"])
+    if "failed-refund" in world.plan.accounts:
+        return []
+    wrong = []
+    for checkout_id, payments in kept.items():
+        if len(payments) > 1:
+            wrong.append("C1 a checkout was paid twice")
+        if checkouts[checkout_id].state in ENDED:
+            wrong.append(f"C8 money is kept for a checkout that is {checkouts[checkout_id].state}")
+    return wrong
+
+
+def _keys(world: World, account: Account) -> list[str]:
+    """Each operation is sent under its own key, no more often than was counted before."""
+    counted = {one.id: one.sends for one in account.operations}
+    sent: Counter[str] = Counter()
+    wrong = []
+    for one in world.paypal.state.requests:
+        key, _, step = one["request_id"].partition(":")
+        if step == "execute" and one["status"] not in UNREAD:
+            sent[key] += 1
+            if key not in counted:
+                wrong.append("C9 the provider was asked under a key that was not stored")
+    if any(count > counted.get(key, 0) for key, count in sent.items()):
+        wrong.append("C9 an operation was sent more often than was counted")
+    return wrong
+
+
+def calm(world: World) -> list[str]:
+    """What a world without faults must not need: look-ups, doubt, second sends, reversals."""
+    if not world.plan.quiet or not PLAIN_ACCOUNTS.issuperset(world.plan.accounts):
+        return []
+    account = account_of(world)
+    wrong = []
+    if any(one.tries or one.sends > 1 for one in account.operations):
+        wrong.append("calm: an operation was looked up or sent again")
+    if any(one.evidence.startswith(("look-up", "lease")) for one in account.operations):
+        wrong.append("calm: evidence was sought though nothing was lost")
+    rows = world.disk.session.raw.execute(f"SELECT count(*) FROM {EVENTS.name} WHERE type LIKE '%doubt%'")
+    if rows.fetchone()[0]:
+        wrong.append("calm: somebody was told of doubt")
+    return wrong
+
+
+def content(world: World) -> str:
+    """Everything in the database, for the trace."""
+    raw = world.disk.session.raw
+    tables = [row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return repr([raw.execute(f'SELECT * FROM "{table}"').fetchall() for table in tables])

@@ -1,0 +1,173 @@
+"""Running one world to its judgement: faults first, then healing, then everything must be decided."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from comptoir_server.runtime import arm_faults
+from tests.simulation import judge
+from tests.simulation.loop import Halt, Stuck
+from tests.simulation.people import WAYS, Market
+from tests.simulation.plan import Plan, Story
+from tests.simulation.readers import Reader
+from tests.simulation.shops import look_after
+from tests.simulation.town import Town
+from tests.simulation.townsfolk import FOLK
+from tests.simulation.trouble import courier, troubles
+from tests.simulation.world import Findings, World
+
+SAFETY_SECONDS_MAX = 900.0
+LIVENESS_SECONDS = 4 * 3_600.0
+"""Within which everything must be decided once nothing goes wrong any more: the longest wait of the reconciler is an
+hour, and a clock that was wrong may have put it off by another."""
+
+CAUGHT_UP_SECONDS = 120.0
+LOOK_SECONDS = 20.0
+
+COLLECT_EVERY = 25
+"""Worlds between two collections: within a world nothing may depend on when the collector runs."""
+
+_worlds = 0
+
+
+def run_plan(plan: Plan) -> Findings:
+    """Runs the world of a plan, and says what was wrong with it."""
+    with _alone() as failed:
+        world = World(plan)
+        failed.append(world.failed)
+        arm_faults(world.reached)
+        try:
+            world.loop.run(_life(world))
+        except Stuck as stuck:
+            world.failed(f"stuck: {stuck}")
+        except Exception as error:  # a harness that fails is a finding too
+            world.failed(f"the world ended: {error!r}")
+            raise
+        finally:
+            arm_faults(None)
+        world.found.violations += [failure for failure in world.loop.failures if failure not in world.found.violations]
+        world.found.seconds = world.loop.time()
+        world.found.steps = world.loop.steps
+        return world.found
+
+
+@contextmanager
+def _alone() -> Iterator[list[Any]]:
+    """Keeps the collector still, and hands every line that a server logs as an error to whom it concerns."""
+    global _worlds
+    concerned: list[Any] = []
+    logging_before = structlog.get_config()
+
+    def take(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> str:
+        error = line.get("exc_info")
+        told = repr(error) if isinstance(error, BaseException) else str(line.get("exception", ""))
+        if "Halt" not in told and "StorageUnavailable" not in told:
+            for failed in concerned:
+                failed(f"log: {line['event']} {line.get('method', line.get('job', ''))} {told}")
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[take], wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    _worlds += 1
+    if _worlds % COLLECT_EVERY == 1:
+        gc.collect()
+    gc.disable()
+    try:
+        yield concerned
+    finally:
+        gc.enable()
+        structlog.configure(**logging_before)
+
+
+async def _life(world: World) -> None:
+    """The whole of it."""
+    await world.start()
+    carrier = world.spawn(courier(world))
+    town = Town(world)
+    await town.found()
+    market = Market(town)
+    readers = _readers(world, town)
+    world.begin()
+    others = [world.spawn(FOLK[actor](market)) for actor in world.plan.actors if actor in FOLK]
+    others += [world.spawn(work) for work in troubles(world)]
+    reading = [world.spawn(reader.live()) for reader in readers]
+    stories = [world.spawn(_story(market, story)) for story in world.plan.stories]
+    if stories:
+        await asyncio.wait(stories, timeout=SAFETY_SECONDS_MAX)
+    await world.heal()
+    _, late = await asyncio.wait([*stories, *others], timeout=SAFETY_SECONDS_MAX) if stories or others else (None, ())
+    if late:
+        world.failed(f"somebody still waits {SAFETY_SECONDS_MAX:.0f} s after everything works again")
+    await _decide(world)
+    await _repeat(market)
+    await _decide(world)
+    for reader in readers:
+        await reader.catch_up(judge.log_of(world, reader.log_id), CAUGHT_UP_SECONDS)
+    if reading:
+        await asyncio.wait(reading, timeout=CAUGHT_UP_SECONDS)
+    await _judge(world, market, readers)
+    carrier.cancel()
+    await world.end()
+
+
+def _readers(world: World, town: Town) -> list[Reader]:
+    readers = []
+    for actor, streams, who in (
+        ("reader polls", False, town.partners[0].credential),
+        ("reader streams", True, town.partners[1].credential),
+        ("channel streams", True, town.channel),
+    ):
+        if actor in world.plan.actors:
+            readers.append(Reader(world, who, who.owner, streams=streams))
+    return readers
+
+
+async def _story(market: Market, story: Story) -> None:
+    """One purchase, and what comes after it."""
+    await asyncio.sleep(story.start_seconds)
+    checkout = await market.offer(story)
+    if checkout is None:
+        return
+    await market.world.pause(story.pause_seconds + 0.1)
+    await WAYS[story.way](market, story, market.town.people[story.person], checkout)
+    if story.after:
+        await look_after(market, story, checkout.checkout_id)
+
+
+async def _decide(world: World) -> None:
+    """Waits until nothing is in doubt any more; it must not take too long."""
+    deadline = world.loop.time() + LIVENESS_SECONDS
+    while found := judge.undecided(world):
+        if world.loop.time() > deadline:
+            world.failed(f"C13 undecided {LIVENESS_SECONDS / 3600:.0f} h after everything works again: {found[0][:3]}")
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _repeat(market: Market) -> None:
+    """Asks once more for what was answered finally: the network holds the answers against each other."""
+    for (_, name, _), told in list(market.world.network.final.items()):
+        if name in {"ConfirmCheckout", "CreateCapture", "CreateRefund", "VoidPayment", "CancelCheckout"}:
+            await market.say(told.credential, name, told.request)
+
+
+async def _judge(world: World, market: Market, readers: list[Reader]) -> None:
+    for wrong in judge.invariants(world) + judge.books(world, market) + judge.calm(world):
+        world.failed(wrong)
+    for reader in readers:
+        for wrong in reader.judge(judge.log_of(world, reader.log_id)):
+            world.failed(wrong)
+    facts = world.found.facts
+    facts["payments"] += len(market.payments)
+    facts["events read"] += sum(len(segment.events) for reader in readers for segment in reader.segments)
+    world.note(judge.content(world))
+    world.found.trace = world.digest()
+
+
+__all__ = ["Halt", "run_plan"]
