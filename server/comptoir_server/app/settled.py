@@ -45,8 +45,9 @@ class Settled:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._waiting: dict[str, set[asyncio.Future[Any]]] = {}
-        self._bells: dict[str, set[Bell]] = {}
+        # In the order in which they came: what is woken first must not depend on where in memory it lies.
+        self._waiting: dict[str, dict[asyncio.Future[Any], None]] = {}
+        self._bells: dict[str, dict[Bell, None]] = {}
         self._given_up = False
 
     def give_up(self) -> None:
@@ -59,11 +60,11 @@ class Settled:
 
         The key EVERYTHING wakes everybody.
         """
-        for key in list(self._waiting) if EVERYTHING in wakes else self._waiting.keys() & wakes.keys():
+        for key in list(self._waiting if EVERYTHING in wakes else filter(self._waiting.__contains__, wakes)):
             for future in self._waiting.pop(key):
                 if not future.done():
                     future.set_result(wakes.get(key))
-        for key in self._bells if EVERYTHING in wakes else self._bells.keys() & wakes.keys():
+        for key in self._bells if EVERYTHING in wakes else filter(self._bells.__contains__, wakes):
             for bell in self._bells[key]:
                 bell.ring()
 
@@ -71,18 +72,18 @@ class Settled:
     def listen(self, key: str) -> Iterator[Bell]:
         """A bell for `key`, for whoever follows it for long."""
         bell = Bell()
-        self._bells.setdefault(key, set()).add(bell)
+        self._bells.setdefault(key, {})[bell] = None
         try:
             yield bell
         finally:
-            self._bells[key].discard(bell)
+            self._bells[key].pop(bell, None)
             if not self._bells[key]:
                 del self._bells[key]
 
     async def pause(self, key: str, seconds: float) -> Any:
         """Returns when `key` is woken, with what the commit told; None after `seconds`."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, set()).add(future)
+        self._waiting.setdefault(key, {})[future] = None
         try:
             async with asyncio.timeout(seconds):
                 return await future
@@ -91,7 +92,7 @@ class Settled:
         finally:
             waiters = self._waiting.get(key)
             if waiters is not None:
-                waiters.discard(future)
+                waiters.pop(future, None)
                 if not waiters:
                     del self._waiting[key]
 
