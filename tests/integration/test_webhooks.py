@@ -10,6 +10,7 @@ import pytest
 
 from comptoir_server.app import payments, webhooks
 from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind
+from comptoir_server.domain import snapshots
 from comptoir_server.domain.checkouts import CaptureMode, CheckoutState
 from comptoir_server.domain.inbox import FOREIGN_SECONDS, DeliveryState
 from comptoir_server.domain.money import Money
@@ -306,6 +307,9 @@ async def test_a_permission_taken_back_needs_a_new_link_once_the_provider_confir
     await world.work(6)
 
     assert (await state(), await delivery_state(world, notice)) == (WalletState.NEEDS_RELINK, DeliveryState.PROCESSED)
+    stored = await world.deps.store.read(lambda tx: tx.load(INBOX.get(("paypal", notice.event_id))))
+    assert stored is not None
+    assert stored.notice == snapshots.dump(replace(notice, wallet_token=""))
 
 
 async def test_the_token_that_a_delivery_brings_is_kept_sealed_until_it_is_acted_upon_and_no_longer(

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import select
 
 from comptoir_server.domain import card_numbers
-from comptoir_server.domain.inbox import DeliveryState
 from comptoir_server.store.checks.survey import Notes, Rule, Survey
 from comptoir_server.store.columns import metadata
-from comptoir_server.store.tables import WALLET_LINKS, WALLETS
+from comptoir_server.store.tables import INBOX, WALLET_LINKS, WALLETS
 from comptoir_server.vault import Unreadable, Vault
 
 SECRET = re.compile(
@@ -101,16 +100,22 @@ def _provider_tokens(survey: Survey, vault: Vault) -> frozenset[str]:
     return frozenset(tokens - {""})
 
 
+_COPIES: tuple[tuple[str, str, sa.ColumnElement[bool]], ...] = (
+    ("events", "payload", sa.true()),
+    ("requests", "answer", sa.true()),
+    ("inbox", "notice", INBOX.table.c.state == "PROCESSED"),
+)
+"""Where copies of objects are kept."""
+
+
 def _copies(survey: Survey, notes: Notes) -> None:
     """Events and answers in which a token, sealed or hashed, or the secret of a link outlives its row.
 
-    A delivery that is still to be confirmed keeps the sealed token that its provider is to be asked about.
+    A delivery that is still to be acted upon holds its token sealed: nothing else says which one was deleted.
     """
-    inbox = metadata.tables["inbox"]
-    for name, column in (("events", "payload"), ("requests", "answer"), ("inbox", "notice")):
+    for name, column, condition in _COPIES:
         table = metadata.tables[name]
-        acted_upon = [inbox.c.state == DeliveryState.PROCESSED] if table is inbox else []
-        for row in survey.rows(select(*table.primary_key.columns, table.c[column]).where(*acted_upon)):
+        for row in survey.rows(select(*table.primary_key.columns, table.c[column]).where(condition)):
             notes.examined += 1
             kept = sorted(
                 {field for field, value in _parts("", row._mapping[table.c[column]]) if field in BARE and value}
@@ -122,5 +127,5 @@ def _copies(survey: Survey, notes: Notes) -> None:
 
 RULES: tuple[Rule, ...] = (
     Rule("A2", "No key, no token and no card number stands in plain text.", _secrets),
-    Rule("A7", "No event, answer or acted upon delivery keeps a wallet's token or a link's secrets.", _copies),
+    Rule("A7", "No event, answer or delivery keeps a copy of a wallet's token or of a link's secrets.", _copies),
 )
