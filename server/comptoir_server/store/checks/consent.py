@@ -19,15 +19,16 @@ LIVE_STATES = tuple(sorted(state.value for state in LIVE))
 
 
 def _without_consent() -> Query:
-    """Payments by somebody else, too early or too late, of an unknown version, or of another amount."""
+    """Payments by somebody else, too late, of an unknown version, or of another amount.
+
+    None can come before its checkout or its wallet; that its time says so proves only that a clock was put back.
+    """
     latest = sa.and_(
         _payment.c.checkout_version == _checkout.c.attempt_version,
         _checkout.c.version == _checkout.c.attempt_version + 1,
     )
     agreed = sa.and_(
         _payment.c.user_id == _checkout.c.user_id,
-        _payment.c.create_time >= _wallet.c.create_time,
-        _payment.c.create_time >= _checkout.c.create_time,
         _payment.c.create_time < _checkout.c.expire_time,
         _payment.c.checkout_version.between(1, _checkout.c.attempt_version),
         sa.or_(sa.not_(latest), _payment.c.amount == _checkout.c.total),
