@@ -19,6 +19,9 @@ Ts = TypeVarTuple("Ts")
 
 NEVER = 1 << 62
 
+STEP_SECONDS = 1e-6
+"""What a step takes: without it, whoever waits until a moment that is almost now would wait for ever."""
+
 
 class Stuck(Exception):
     """The run cannot go on: a deadlock (nothing is left that could happen) or a livelock (too many steps)."""
@@ -106,6 +109,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._let_time_pass()
             return
         self.steps += 1
+        self._now += STEP_SECONDS
         if self.steps >= self._interrupt_at:
             self._interrupt_at = NEVER
             self._interruption()

@@ -86,7 +86,7 @@ class Market:
             total=total_of(items),
             capture_mode=Mode.CAPTURE_MODE_MANUAL if story.manual else Mode.CAPTURE_MODE_AUTOMATIC,
         )
-        if story.way == "is late":
+        if story.way == "is late" and not any(kind.startswith("clock") for kind in self.world.plan.rates):
             request.expire_time.FromMicroseconds(self.world.clock.now() + int(8e6 + 2e6 * story.pause_seconds))
         answer = await self.say(partner.credential, "CreateCheckout", request)
         if answer is None:

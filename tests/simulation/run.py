@@ -145,9 +145,14 @@ async def _decide(world: World) -> None:
     deadline = world.loop.time() + LIVENESS_SECONDS
     while found := judge.undecided(world):
         if world.loop.time() > deadline:
-            world.failed(f"C13 undecided {LIVENESS_SECONDS / 3600:.0f} h after everything works again: {found[0][:3]}")
+            world.failed(f"C13 undecided long after everything works again: {_noun(found[0])}")
             return
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _noun(found: str) -> str:
+    """What is undecided, without which one."""
+    return found if " " in found else found[:3]
 
 
 async def _repeat(market: Market) -> None:

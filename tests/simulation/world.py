@@ -36,7 +36,7 @@ HEALED_PACE_SECONDS = 120.0
 """The longest between two rounds of the workers: drawn before healing, and longer after it."""
 
 NOTICE_SECONDS = 0.05
-STEPS_MAX = 600_000
+STEPS_MAX = 60_000
 
 
 @functools.cache
