@@ -60,6 +60,9 @@ class Reader:
     async def live(self) -> None:
         """Reads until it is told that it is over."""
         while not self.over:
+            if self.world.undecided:  # hours may pass until then
+                await asyncio.sleep(60.0)
+                continue
             try:
                 await (self._stream() if self._streams else self._poll())
             except (Unreachable, TimeoutError):
@@ -80,7 +83,7 @@ class Reader:
             for event in page.events:
                 self._take(segment, event)
             cursor = page.next_cursor
-            if self._draw.random() < CRASH:
+            if self._draw.random() < CRASH or self.world.undecided:
                 return
             if page.events:
                 self._saved = page.events[-1].event_id
@@ -113,7 +116,7 @@ class Reader:
             stream.send(None)
 
     async def _follow(self, stream: Stream, segment: Segment) -> None:
-        while not self.over:
+        while not self.over and not self.world.undecided:
             try:
                 raw = await stream.next(QUIET_SECONDS if self.world.healed else 20.0)
             except TimeoutError:

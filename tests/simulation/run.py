@@ -104,9 +104,11 @@ async def _life(world: World) -> None:
     _, late = await asyncio.wait([*stories, *others], timeout=SAFETY_SECONDS_MAX) if stories or others else (None, ())
     if late:
         world.failed(f"somebody still waits {SAFETY_SECONDS_MAX:.0f} s after everything works again")
+    world.undecided = True
     await _decide(world)
     await _repeat(market)
     await _decide(world)
+    world.undecided = False
     for reader in readers:
         await reader.catch_up(judge.log_of(world, reader.log_id), CAUGHT_UP_SECONDS)
     if reading:

@@ -33,7 +33,7 @@ PUBLIC_URL = "https://pay.comptoir.example"
 WEBHOOK_PATH = "/webhooks/paypal"
 STANDIN = PaypalStandinConfig(webhook_url=PUBLIC_URL + WEBHOOK_PATH)
 
-PACE_GROWTH = 2.0
+PACE_GROWTH = 3.0
 """Rounds that find nothing come more and more seldom."""
 
 

@@ -32,7 +32,7 @@ CRASHES_MAX = 16
 DOWN_SECONDS = 4.0
 STEPS_BETWEEN_CRASHES = 500
 PACES_SECONDS = (0.5, 5.0, 10.0, 10.0)
-HEALED_PACE_SECONDS = 120.0
+HEALED_PACE_SECONDS = 300.0
 """The longest between two rounds of the workers: drawn before healing, and longer after it."""
 
 NOTICE_SECONDS = 0.05
@@ -83,6 +83,8 @@ class World:
         self.found = Findings()
         self.rates: dict[str, float] = {}
         self.healed = False
+        self.undecided = False
+        """Whether all that is left is to wait until everything is decided."""
         self._trace = hashlib.blake2b(digest_size=8)
         # Sockets, signals and child processes have no place in this loop.
         self.loop = VirtualLoop(self.generator("loop"), shuffled=plan.shuffled, steps_max=STEPS_MAX)  # type: ignore[abstract]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import sqlalchemy as sa
 from sqlalchemy import select
 
@@ -35,11 +37,12 @@ BELONGS: tuple[tuple[str, str, str, str], ...] = (
 """Table, its reference, what that refers to, and the columns that both have and that must agree."""
 
 
-def _foreign(survey: Survey, notes: Notes) -> None:
-    """Rows that belong to one owner and stand under another."""
+@functools.cache
+def _belonging() -> tuple[tuple[sa.Table, Query], ...]:
+    """Each table of `BELONGS`, and its rows that differ from what they belong to."""
+    found = []
     for name, reference, parent_name, shared in BELONGS:
         table, parent = metadata.tables[name], metadata.tables[parent_name].alias("parent")
-        notes.examined += survey.count(table)
         columns = [table.c[column] for column in shared.split()]
         agree = sa.and_(*(column == parent.c[column.name] for column in columns))
         apart = (
@@ -47,8 +50,16 @@ def _foreign(survey: Survey, notes: Notes) -> None:
             .join(parent, parent.c.id == table.c[reference])
             .where(sa.not_(agree))
         )
+        found.append((table, apart))
+    return tuple(found)
+
+
+def _foreign(survey: Survey, notes: Notes) -> None:
+    """Rows that belong to one owner and stand under another."""
+    for table, apart in _belonging():
+        notes.examined += survey.count(table)
         for row in survey.rows(apart):
-            notes.violated(table=name, **row._mapping)
+            notes.violated(table=table.name, **row._mapping)
 
 
 def _in_foreign_logs() -> Query:

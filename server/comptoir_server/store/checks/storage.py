@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import sqlalchemy as sa
 from sqlalchemy import func, select
 
-from comptoir_server.store.checks.survey import Notes, Rule, Survey
+from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.tables import RELATIONS
 
@@ -37,17 +39,27 @@ FOREIGN_IDS = frozenset({"event_id", "debug_id"})
 """Columns that are named like references but hold the provider's own ids."""
 
 
-def _dangling(survey: Survey, notes: Notes) -> None:
+@functools.cache
+def _references() -> tuple[tuple[str, str, sa.FromClause, Query], ...]:
+    """Table and column of each reference, the rows that have one, and those whose reference leads nowhere."""
+    found = []
     for table in metadata.sorted_tables:
         for name in sorted(REFERENCES.keys() & set(table.c.keys())):
             column = table.c[name]
             used = sa.and_(column.is_not(None), column != "")
-            notes.examined += survey.count(select(column).where(used).subquery())
             parents = [metadata.tables[parent].alias() for parent in REFERENCES[name]]
             lost = [sa.not_(sa.exists().where(parent.c.id == column)) for parent in parents]
             key = [part for part in table.primary_key.columns if part.name != name]
-            for row in survey.rows(select(*key, column.label("leads_to")).where(used, *lost)):
-                notes.violated(table=table.name, **row._mapping, by=name)
+            broken = select(*key, column.label("leads_to")).where(used, *lost)
+            found.append((table.name, name, select(column).where(used).subquery(), broken))
+    return tuple(found)
+
+
+def _dangling(survey: Survey, notes: Notes) -> None:
+    for table, name, used, broken in _references():
+        notes.examined += survey.count(used)
+        for row in survey.rows(broken):
+            notes.violated(table=table, **row._mapping, by=name)
 
 
 def _unreadable(survey: Survey, notes: Notes) -> None:
@@ -62,27 +74,42 @@ def _unreadable(survey: Survey, notes: Notes) -> None:
                 notes.violated(table=relation.name, **key, wrong=str(error)[:200])
 
 
+@functools.cache
+def _rules() -> tuple[tuple[sa.Table, str, Query], ...]:
+    """Each CHECK with its table and the rows that break it."""
+    return tuple(
+        (table, str(rule.sqltext), select(*table.primary_key.columns).where(sa.text(f"NOT ({rule.sqltext})")))
+        for table in metadata.sorted_tables
+        for rule in table.constraints
+        if isinstance(rule, sa.CheckConstraint)
+    )
+
+
 def _against_rules(survey: Survey, notes: Notes) -> None:
     """Every CHECK of every table, asked again: a copy, a restore or a repair may have gone around it."""
+    for table, rule, broken in _rules():
+        notes.examined += survey.count(table)
+        for row in survey.rows(broken):
+            notes.violated(table=table.name, **row._mapping, rule=rule)
+
+
+@functools.cache
+def _repetitions() -> tuple[tuple[sa.Table, str, Query], ...]:
+    """Each unique key with its table and the values that stand there more than once."""
+    found = []
     for table in metadata.sorted_tables:
-        for rule in table.constraints:
-            if not isinstance(rule, sa.CheckConstraint):
-                continue
-            notes.examined += survey.count(table)
-            for row in survey.rows(select(*table.primary_key.columns).where(sa.text(f"NOT ({rule.sqltext})"))):
-                notes.violated(table=table.name, **row._mapping, rule=str(rule.sqltext))
+        for name, columns, condition in _unique_keys(table):
+            statement = select(*columns, func.count().label("rows")).group_by(*columns).having(func.count() > 1)
+            found.append((table, name, statement if condition is None else statement.where(condition)))
+    return tuple(found)
 
 
 def _twice(survey: Survey, notes: Notes) -> None:
     """Every unique key of every table, the partial ones too."""
-    for table in metadata.sorted_tables:
-        for name, columns, condition in _unique_keys(table):
-            notes.examined += survey.count(table)
-            statement = select(*columns, func.count().label("rows")).group_by(*columns).having(func.count() > 1)
-            if condition is not None:
-                statement = statement.where(condition)
-            for row in survey.rows(statement):
-                notes.violated(table=table.name, key=name, **row._mapping)
+    for table, name, repeated in _repetitions():
+        notes.examined += survey.count(table)
+        for row in survey.rows(repeated):
+            notes.violated(table=table.name, key=name, **row._mapping)
 
 
 def _unique_keys(table: sa.Table) -> list[tuple[str, list[sa.Column[object]], sa.ColumnElement[bool] | None]]:

@@ -23,6 +23,7 @@ class Survey:
     connection: sa.Connection
     now: int
     vault: Vault | None = None
+    _counts: dict[sa.FromClause, int] = field(default_factory=dict)
 
     def rows(self, statement: Query) -> Iterator[sa.Row[*tuple[Any, ...]]]:
         """The rows of a SELECT, however many, a chunk at a time."""
@@ -33,8 +34,11 @@ class Survey:
         yield from self.connection.execute(statement, execution_options={"yield_per": CHUNK}).partitions()
 
     def count(self, examined: sa.FromClause) -> int:
-        """How many rows there are."""
-        return int(self.connection.execute(sa.select(sa.func.count()).select_from(examined)).scalar_one())
+        """How many rows there are; a table, which many rules are about, is counted once."""
+        if examined not in self._counts:
+            counted = self.connection.execute(sa.select(sa.func.count()).select_from(examined)).scalar_one()
+            self._counts[examined] = int(counted)
+        return self._counts[examined]
 
 
 @dataclass(slots=True)
