@@ -9,6 +9,7 @@ from typing import Any
 
 from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.operations import OperationState
+from comptoir_server.standins.paypal.webhooks import ATTEMPTS_MAX
 from comptoir_server.store.checks import check_connection
 from comptoir_server.store.tables import CHECKOUTS, EVENTS, INBOX
 from comptoir_server.vault import Vault
@@ -53,7 +54,14 @@ def undecided(world: World) -> list[str]:
     operations = {one.id: one.payment_id for one in account.operations}
     wanted = [found for found in account.undecided if found not in given_up and operations.get(found) not in given_up]
     waiting = world.disk.session.connection.execute(INBOX.table.select().where(INBOX.table.c.state == "STORED"))
-    return wanted + [f"webhook {row.event_type}" for row in waiting.all()]
+    travelling = [
+        one for one in world.paypal.state.webhooks.deliveries if not one.delivered and one.attempts < ATTEMPTS_MAX
+    ]
+    return [
+        *wanted,
+        *(f"webhook {row.event_type}" for row in waiting.all()),
+        *(f"delivery {one.event.type}" for one in travelling),
+    ]
 
 
 def _is_left_to_an_operator(world: World, operation: Row) -> bool:

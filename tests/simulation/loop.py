@@ -74,7 +74,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._draw = draw.random
         self._shuffled = shuffled
         self._steps_max = steps_max
-        self._now = 1_000.0
+        self._now = 1_000.0  # a monotonic clock never begins at 0
         self.started: Callable[[asyncio.Task[Any]], None] = lambda _task: None
         """Is told of every task."""
         self.tasks: list[asyncio.Task[Any]] = []
@@ -83,6 +83,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timer_count = 0
         self._interrupt_at = NEVER
         self._interruption: Callable[[], None] = lambda: None
+
+    def begin_at(self, seconds: float) -> None:
+        """Lets the clock begin so much later."""
+        self._now += seconds
 
     def interrupt(self, after_steps: int, interruption: Callable[[], None]) -> None:
         """Calls `interruption` between two callbacks, so many steps from now; the last call counts."""

@@ -23,7 +23,7 @@ from comptoir.v1 import CaptureMode as Mode
 from comptoir_server.domain.errors import Reason
 from comptoir_server.transport.failures import Failed
 from tests.simulation.calls import Credential
-from tests.simulation.plan import Story
+from tests.simulation.plan import NEWCOMER, Story
 from tests.simulation.servers import Unreachable
 from tests.simulation.town import Partner, Person, Town
 
@@ -70,14 +70,14 @@ class Market:
         except Unreachable:
             return None
         except Failed as failed:
-            no_wallet = failed.reason is Reason.FIELD_INVALID and "wallet" in failed.message
-            if failed.reason not in EXPECTED and not no_wallet:
+            field = failed.reason is Reason.FIELD_INVALID and failed.message.startswith(("wallet_id", "expire_time"))
+            if failed.reason not in EXPECTED and not field:
                 self.world.failed(f"{name} was refused: {failed.outcome} {failed.message}")
             return None
 
-    async def offer(self, story: Story) -> Checkout | None:
+    async def offer(self, story: Story, person: Person) -> Checkout | None:
         """The partner's checkout for a story."""
-        person, partner = self.town.people[story.person], self.town.partners[story.partner]
+        partner = self.town.partners[story.partner]
         items = [line_item(f"Flight {story.number}", money(story.minor_units, "USD"))]
         request = CreateCheckoutRequest(
             request_id=f"offer {story.number}",
@@ -259,6 +259,20 @@ async def unlinks(market: Market, story: Story, person: Person, checkout: Checko
     await paying
 
 
+async def revokes_there(market: Market, story: Story, person: Person, checkout: Checkout) -> None:
+    """Takes the permission back at the provider while it pays, and links anew."""
+    tokens = market.world.paypal.state.books.payment_tokens
+    known = set(tokens)
+    wallet = await market.town.link(person, "pays", f"link {story.number}")
+    if wallet is None:
+        return
+    paying = market.world.spawn(market.yes(person.channel, checkout, f"yes {story.number}", wallet_id=wallet.wallet_id))
+    await market.world.pause(0.5)
+    for token in [token for token in tokens if token not in known][:1]:
+        market.town.control("dashboard/revoke", token=token)
+    await paying
+
+
 WAYS: Mapping[str, Way] = {
     "insists": insists,
     "taps twice": taps_twice,
@@ -271,4 +285,6 @@ WAYS: Mapping[str, Way] = {
     "is re-priced": is_repriced,
     "links anew": links_anew,
     "unlinks": unlinks,
+    "revokes there": revokes_there,
+    NEWCOMER: insists,
 }

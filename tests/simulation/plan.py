@@ -35,8 +35,8 @@ STRENGTHS: Mapping[str, tuple[float, float]] = {
     "storage.full": (0.002, 0.02),
     "storage.unanswered": (0.002, 0.02),
     "storage.undone": (0.002, 0.02),
-    CRASH_POINT: (0.02, 0.12),
-    CRASH_STEP: (2.0, 8.0),
+    CRASH_POINT: (0.02, 0.15),
+    CRASH_STEP: (3.0, 10.0),
     DEPLOY: (1.0, 3.0),
     "clock.second": (1.0, 4.0),
     "clock.minutes": (1.0, 3.0),
@@ -62,7 +62,10 @@ ACCOUNTS = ("pays",) * 7 + (
     "failed-refund",
 )
 
+NEWCOMER = "is new here"
+
 WAYS = (
+    NEWCOMER,
     "insists",
     "insists",
     "taps twice",
@@ -75,10 +78,11 @@ WAYS = (
     "is re-priced",
     "links anew",
     "unlinks",
+    "revokes there",
 )
 """What a person does with a checkout."""
 
-AFTER_CHARGE = ("", "refund", "refund twice", "refund same", "refund parts", "refund there")
+AFTER_CHARGE = ("", "refund", "refund twice", "refund same", "refund parts", "refund there", "charged back")
 AFTER_HOLD = (
     "",
     "capture",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +16,10 @@ from comptoir_server.runtime import arm_faults
 from tests.simulation import judge
 from tests.simulation.loop import Halt, Stuck
 from tests.simulation.people import WAYS, Market
-from tests.simulation.plan import Plan, Story
+from tests.simulation.plan import NEWCOMER, PEOPLE, Plan, Story
 from tests.simulation.readers import Reader
 from tests.simulation.shops import look_after
-from tests.simulation.town import Town
+from tests.simulation.town import Town, founded
 from tests.simulation.townsfolk import FOLK
 from tests.simulation.trouble import courier, troubles
 from tests.simulation.world import Findings, World
@@ -40,7 +41,7 @@ _worlds = 0
 def run_plan(plan: Plan) -> Findings:
     """Runs the world of a plan, and says what was wrong with it."""
     with _alone() as failed:
-        world = World(plan)
+        world = World(plan, founded().image)
         failed.append(world.failed)
         arm_faults(world.reached)
         try:
@@ -75,11 +76,13 @@ def _alone() -> Iterator[list[Any]]:
 
     structlog.configure(processors=[take], wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     _worlds += 1
-    if _worlds % COLLECT_EVERY == 1:
-        gc.collect()
     gc.disable()
     try:
-        yield concerned
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # a killed process awaits nothing
+            if _worlds % COLLECT_EVERY == 1:
+                gc.collect()
+            yield concerned
     finally:
         gc.enable()
         structlog.configure(**logging_before)
@@ -90,7 +93,7 @@ async def _life(world: World) -> None:
     await world.start()
     carrier = world.spawn(courier(world))
     town = Town(world)
-    await town.found()
+    town.settle_in(founded())
     market = Market(town)
     readers = _readers(world, town)
     world.begin()
@@ -133,11 +136,14 @@ def _readers(world: World, town: Town) -> list[Reader]:
 async def _story(market: Market, story: Story) -> None:
     """One purchase, and what comes after it."""
     await asyncio.sleep(story.start_seconds)
-    checkout = await market.offer(story)
+    person = market.town.people[story.person]
+    if story.way == NEWCOMER:
+        person = await market.town.newcomer(PEOPLE, person.account, f"newcomer {story.number}") or person
+    checkout = await market.offer(story, person)
     if checkout is None:
         return
     await market.world.pause(story.pause_seconds + 0.1)
-    await WAYS[story.way](market, story, market.town.people[story.person], checkout)
+    await WAYS[story.way](market, story, person, checkout)
     if story.after:
         await look_after(market, story, checkout.checkout_id)
 

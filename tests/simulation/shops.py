@@ -119,6 +119,16 @@ async def refund_there(care: Aftercare) -> None:
     await care.refund("refund", care.total // 3)
 
 
+async def charged_back(care: Aftercare) -> None:
+    """The provider takes a part back by itself, while the partner gives all back."""
+    payment = await care.market.look_at_payment(care.partner.credential, care.payment.payment_id)
+    if payment is None or not payment.provider_payment_id:
+        return
+    part = {"value": f"{care.total // 4 / 100:.2f}", "currency_code": "USD"}
+    care.market.town.control("dashboard/reverse", capture_id=payment.provider_payment_id, amount=part)
+    await care.refund("refund")
+
+
 async def capture(care: Aftercare) -> None:
     """Takes all."""
     await care.capture("capture")
@@ -165,6 +175,7 @@ AFTER: Mapping[str, Callable[[Aftercare], Awaitable[None]]] = {
     "refund same": refund_same,
     "refund parts": refund_parts,
     "refund there": refund_there,
+    "charged back": charged_back,
     "capture": capture,
     "capture twice": capture_twice,
     "capture parts": capture_parts,

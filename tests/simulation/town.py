@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import functools
 import json
 import re
-from dataclasses import dataclass, field
+import sqlite3
+from dataclasses import dataclass, field, replace
 
 import httpx
 
@@ -22,11 +26,16 @@ from comptoir.v1 import (
     Wallet,
 )
 from comptoir_server.app.provisioning import provision_operator
+from comptoir_server.standins.paypal.accounts import ACCOUNTS
+from comptoir_server.standins.paypal.books import Books
+from comptoir_server.standins.paypal.keys import Keys
 from comptoir_server.transport.failures import Failed
 from tests.simulation.browser import Browser, Page
 from tests.simulation.calls import Credential
+from tests.simulation.plan import PARTNERS, PEOPLE, Plan
 from tests.simulation.servers import Unreachable
-from tests.simulation.world import World
+from tests.simulation.trouble import courier
+from tests.simulation.world import FOUNDED_SECONDS, World
 
 _NONCE = re.compile(r'name="nonce" value="([^"]+)"')
 _CODE = re.compile(r"<output[^>]*>([^<]+)</output>")
@@ -67,7 +76,7 @@ class Town:
         self.people: list[Person] = []
 
     async def found(self) -> None:
-        """Makes everybody, while nothing goes wrong yet."""
+        """Makes everybody, in a world where nothing goes wrong."""
         world, insist = self.world, self.world.network.insist
         [process, *_] = world.processes
         self.operator.secret = (await process.serve(provision_operator(process.deps))).secret
@@ -76,10 +85,24 @@ class Town:
         )
         self.channel.owner = made.channel.channel_id
         self.channel.secret = await self._key(self.channel.owner)
-        for number in range(2):
+        for number in range(PARTNERS):
             self.partners.append(await self._partner(number))
         for number, account in enumerate(world.plan.accounts):
-            self.people.append(await self._person(number, account))
+            person = await self.newcomer(number, account, f"person {number}")
+            assert person is not None
+            self.people.append(person)
+
+    def settle_in(self, founded: Founded) -> None:
+        """Takes over the people of a world that was made before; how they pay is this world's own."""
+        self.operator, self.channel = replace(founded.operator), replace(founded.channel)
+        self.partners = [replace(one, credential=replace(one.credential)) for one in founded.partners]
+        self.people = [replace(one, sessions=list(one.sessions)) for one in founded.people]
+        state = self.world.paypal.state
+        state.books, state.keys = copy.deepcopy((founded.books, founded.keys))
+        for token, person, account in zip(
+            state.books.payment_tokens.values(), self.people, self.world.plan.accounts, strict=True
+        ):
+            token.account, person.account = ACCOUNTS[account], account
 
     async def _key(self, owner_id: str) -> str:
         request = CreateApiKeyRequest(request_id=f"key of {owner_id}", owner_id=owner_id)
@@ -98,22 +121,25 @@ class Town:
         await insist(self.operator, "ApproveBot", ApproveBotRequest(request_id=f"approve {number}", bot_id=bot_id))
         return Partner(number, partner_id, bot_id, credential)
 
-    async def _person(self, number: int, account: str) -> Person:
+    async def newcomer(self, number: int, account: str, name: str) -> Person | None:
+        """Somebody whom the channel registers now; None where that does not come to an end."""
         insist = self.world.network.insist
         request = RegisterUserRequest(
-            channel_user_id=f"psid-{number}",
-            display_name="Ada",
-            market="US",
-            locale="en-US",
-            time_zone="America/New_York",
+            channel_user_id=name, display_name="Ada", market="US", locale="en-US", time_zone="America/New_York"
         )
-        user_id = (await insist(self.channel, "RegisterUser", request)).user.user_id
-        credential = Credential(self.channel.secret, f"{self.channel.owner}+{user_id}", user_id)
-        person = Person(number, user_id, account, credential)
-        for partner in self.partners:
-            opening = OpenSessionRequest(request_id=f"open {partner.number}", bot_id=partner.bot_id)
-            person.sessions.append((await insist(credential, "OpenSession", opening)).session.session_id)
-        await self.link(person, account, "first link")
+        try:
+            user_id = (await insist(self.channel, "RegisterUser", request)).user.user_id
+            if (await insist(self.channel, "RegisterUser", request)).user.user_id != user_id:
+                self.world.failed("C11 the same person was registered twice")
+            credential = Credential(self.channel.secret, f"{self.channel.owner}+{user_id}", user_id)
+            person = Person(number, user_id, account, credential)
+            for partner in self.partners:
+                opening = OpenSessionRequest(request_id=f"open {partner.number}", bot_id=partner.bot_id)
+                person.sessions.append((await insist(credential, "OpenSession", opening)).session.session_id)
+        except (Unreachable, Failed) as failure:
+            self.world.note(f"{name}: {failure}")
+            return None
+        await self.link(person, account, f"link of {name}")
         return person
 
     async def link(self, person: Person, account: str, name: str) -> Wallet | None:
@@ -176,3 +202,38 @@ class Town:
         self.world.courier_bell.set()
         found: dict[str, object] = json.loads(answer.body)
         return found
+
+
+@dataclass(frozen=True)
+class Founded:
+    """A town at its beginning: our database, the provider's books, and who lives there."""
+
+    image: sqlite3.Connection
+    books: Books
+    keys: Keys
+    operator: Credential
+    channel: Credential
+    partners: tuple[Partner, ...]
+    people: tuple[Person, ...]
+
+
+@functools.cache
+def founded() -> Founded:
+    """The town in which every world begins, made once a process by the same calls that anybody makes."""
+    plan = Plan(-1, 1, False, True, {}, ("pays",) * PEOPLE, (), ())
+    world = World(plan)
+    town = Town(world)
+
+    async def found() -> None:
+        await world.start()
+        carrier = world.spawn(courier(world))
+        await town.found()
+        await asyncio.sleep(FOUNDED_SECONDS / 2)
+        carrier.cancel()
+        await world.end()
+
+    world.loop.run(found())
+    assert not world.found.violations, world.found.violations
+    books, keys = world.paypal.state.books, world.paypal.state.keys
+    people = tuple(town.people)
+    return Founded(world.disk.image(), books, keys, town.operator, town.channel, tuple(town.partners), people)

@@ -17,6 +17,7 @@ from typing import Any
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal import Paypal, make_signer
 from comptoir_server.standins.paypal.signing import Signer
+from comptoir_server.store.checks import check_connection
 from tests.simulation.calls import Network
 from tests.simulation.loop import Halt, VirtualLoop
 from tests.simulation.machine import EPOCH, RUNNING, Clock
@@ -34,6 +35,12 @@ STEPS_BETWEEN_CRASHES = 500
 PACES_SECONDS = (0.5, 5.0, 10.0, 10.0)
 HEALED_PACE_SECONDS = 300.0
 """The longest between two rounds of the workers: drawn before healing, and longer after it."""
+
+FOUNDED_SECONDS = 1_000.0
+"""How much later a world begins than the town in which it begins was made."""
+
+AFTER_A_CRASH = frozenset("L1 L6 C1 C1b C2 C3 C4 C4b C9 C12 E1a K1".split())
+"""What is checked after each crash; everything is at the end."""
 
 NOTICE_SECONDS = 0.05
 STEPS_MAX = 60_000
@@ -89,6 +96,7 @@ class World:
         # Sockets, signals and child processes have no place in this loop.
         self.loop = VirtualLoop(self.generator("loop"), shuffled=plan.shuffled, steps_max=STEPS_MAX)  # type: ignore[abstract]
         self.loop.started = _own
+        self.loop.begin_at(FOUNDED_SECONDS if image is not None else 0.0)
         self.clock = Clock(self.loop)
         self._draw = self.generator("faults")
         self.draw = self.generator("people")
@@ -196,6 +204,9 @@ class World:
                 self.spawn(self._come_back(machine))
 
     async def _come_back(self, machine: Machine) -> None:
+        report = check_connection(self.disk.session.connection, self.clock.now(), codes=AFTER_A_CRASH)
+        for code in report.broken:
+            self.failed(f"invariant {code} is broken after a crash")
         await asyncio.sleep(self._draw.expovariate(1 / DOWN_SECONDS))
         await self.boot(machine)
 

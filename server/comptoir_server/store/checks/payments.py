@@ -134,9 +134,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "C12",
-        "An operation that may have been sent counts its sends, and none was sent after the time allowed.",
+        "An operation that may have been sent counts its sends, and knows when the last one was.",
         rows_of("operations"),
         "SELECT id FROM operations WHERE sends < 0 OR (state IN ('IN_DOUBT', 'WAITING') AND sends = 0) "
-        "OR last_send_time < create_time",
+        "OR (sends > 0 AND last_send_time = 0)",
     ),
 )
