@@ -10,14 +10,13 @@ import pytest
 
 from comptoir_server.app import payments, webhooks
 from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind
-from comptoir_server.domain import snapshots
 from comptoir_server.domain.checkouts import CaptureMode, CheckoutState
 from comptoir_server.domain.inbox import FOREIGN_SECONDS, DeliveryState
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.orders import Order, OrderState
 from comptoir_server.domain.payments import PaymentState, PendingState
-from comptoir_server.domain.snapshots import load
 from comptoir_server.domain.wallets import WalletState
+from comptoir_server.store import snapshots
 from comptoir_server.store.checks import check_database
 from comptoir_server.store.tables import INBOX, ORDERS, WALLETS
 from tests.support.databases import database_url
@@ -321,7 +320,7 @@ async def test_the_token_that_a_delivery_brings_is_kept_sealed_until_it_is_acted
     async def kept() -> str:
         found = await world.deps.store.read(lambda tx: tx.load(INBOX.get(("paypal", notice.event_id))))
         assert found is not None
-        return load(Notice, found.notice).wallet_token
+        return snapshots.load(Notice, found.notice).wallet_token
 
     await deliver(world, notice)
     waiting = check_database(database_url, vault=world.deps.vault).broken, await kept()

@@ -9,15 +9,20 @@ from __future__ import annotations
 import functools
 import sqlite3
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
+from comptoir_server.runtime import Runtime
 from comptoir_server.store import sqlite
+from comptoir_server.store.direct import DirectReader
 from comptoir_server.store.migrate import migrate
+from comptoir_server.store.relation import Relation
+from comptoir_server.store.tx import Wakes
 
 MODE = "test"
 
-Wake = Callable[[set[str]], None]
+Wake = Callable[[Wakes], None]
 
 
 @functools.cache
@@ -64,7 +69,7 @@ class Disk:
 
     def __init__(
         self,
-        tell: Callable[[Wake, set[str]], None],
+        tell: Callable[[Wake, Wakes], None],
         fails: Callable[[str], bool],
         image: sqlite3.Connection | None = None,
     ) -> None:
@@ -91,15 +96,14 @@ class Disk:
         """Tells every seat but the sender's."""
         for seat, wake in self._wakes.items():
             if seat != sender:
-                self._tell(wake, set(keys))
+                self._tell(wake, dict.fromkeys(keys))
 
 
 class Seat:
     """What a server process takes for its backend. `owner` is asked before each transaction whether it still lives."""
 
     batch_max = 64
-    linger_seconds = 0.0
-    reads_in_the_loop = True
+    writes_in_the_loop = True
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -118,6 +122,9 @@ class Seat:
     def connect_reader(self) -> SeatSession:
         return SeatSession(self._disk)
 
+    def direct_reader(self, relations: Sequence[Relation[Any]], runtime: Runtime) -> DirectReader:
+        return DirectReader(self.connect_reader, relations, runtime, shared=True)
+
     def notices(self, own: str, wake: Wake) -> None:
         self._name = own
         self._disk.listen(own, wake)
@@ -132,10 +139,10 @@ class SeatSession(sqlite.SqliteSession):
         self._statements = disk.session._statements
         self._closed = False
 
-    def begin(self) -> None:
+    def begin_at_once(self) -> bool:
         if self._disk.fails(FULL):
             raise _error(sqlite3.SQLITE_FULL)
-        super().begin()
+        return super().begin_at_once()
 
     def commit(self) -> None:
         if self._disk.fails(UNDONE):

@@ -18,6 +18,7 @@ from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal import Paypal, make_signer
 from comptoir_server.standins.paypal.signing import Signer
 from comptoir_server.store.checks import check_connection
+from comptoir_server.store.tx import Wakes
 from tests.simulation.calls import Network
 from tests.simulation.loop import Halt, VirtualLoop
 from tests.simulation.machine import EPOCH, RUNNING, Clock
@@ -253,7 +254,7 @@ class World:
     def _longest_pace(self) -> float:
         return HEALED_PACE_SECONDS if self.healed else self._pace
 
-    def _tell(self, wake: Wake, keys: set[str]) -> None:
+    def _tell(self, wake: Wake, keys: Wakes) -> None:
         """Carries a notice of a commit to another server; it may be late, or lost."""
         if self.strikes("notice.lost"):
             return
