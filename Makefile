@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test lint gen bench clean
+.PHONY: help setup demo run test lint gen bench proof clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ gen: setup ## stubs and error classes from the protos
 
 bench: setup ## measure speed on this machine
 	@$(BIN)/python -m tests.load.bench
+
+proof: setup ## hours of what `make test` runs in short, into tests/proof/REPORT.md; goes on where it was
+	@$(BIN)/python -m tests.proof $(PROOF_ARGS)
 
 clean: ## remove everything that was made here
 	rm -rf .venv .venv-generate .comptoir dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

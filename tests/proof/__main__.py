@@ -1,0 +1,170 @@
+"""`make proof`: every instrument for hours, a slice at a time, into a dated report.
+
+    python -m tests.proof [NAME …] [--hours HOURS] [--share SHARE] [--restart]
+
+Runs what is missing of each instrument's target, taking turns, and writes `tests/proof/REPORT.md` after every slice. It
+may be interrupted at any moment and goes on where it was, as long as the commit is the same. Exit code 1 where
+anything was violated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.proof.ledger import Entry, Figure, Ledger, read_ledger
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KEPT = REPOSITORY / ".comptoir" / "proof.json"
+REPORT = Path(__file__).with_name("REPORT.md")
+
+Run = Callable[[int, int, Callable[[str], None]], tuple[dict[str, Figure], list[str]]]
+"""Runs so many cases from a seed on, reports as it goes, and answers figures and violations."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One way to break a promise: what it runs, how much of it is a proof, and how much at a time."""
+
+    module: str
+    cases: str
+    target: int
+    slice: int
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "worlds": Instrument("worlds", "simulated worlds", 20_000, 200),
+    "kills": Instrument("kills", "kills with -9", 1_000, 50),
+    "power cuts": Instrument("power_cuts", "power cuts", 300, 15),
+    "failovers": Instrument("failovers", "PostgreSQL failovers", 30, 2),
+    "bank": Instrument("bank", "minutes of three servers under the bank test", 30, 1),
+    "hostile": Instrument("hostile", "hostile inputs a method", 20_000, 500),
+    "access": Instrument("access", "programs of two tenants", 2_000, 20),
+    "canaries": Instrument("canaries", "programs with canaries", 500, 10),
+    "defects": Instrument("defects", "planted defects, all of them", 1, 1),
+    "overload": Instrument("overload", "minutes at four times the capacity", 10, 1),
+}
+
+
+def main() -> int:
+    """Runs, and answers the exit code."""
+    given = _arguments()
+    console = Console()
+    commit = _commit()
+    ledger = Ledger(commit) if given.restart else read_ledger(KEPT, commit)
+    names = given.names or list(INSTRUMENTS)
+    end = time.monotonic() + given.hours * 3600
+    while time.monotonic() < end:
+        left = [name for name in names if _left(name, ledger, given.share) > 0]
+        if not left:
+            break
+        name = min(left, key=lambda each: ledger.entry(each).done / _target(each, given.share))
+        _slice(console, name, ledger, min(INSTRUMENTS[name].slice, _left(name, ledger, given.share)))
+        ledger.write(KEPT)
+        REPORT.write_text(_report(ledger), encoding="utf-8")
+    console.print(_table(ledger))
+    return 1 if any(entry.violations for entry in ledger.entries.values()) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make proof", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of: {', '.join(INSTRUMENTS)}; all where none is given"
+    )
+    parser.add_argument("--hours", type=float, default=24.0, help="stop after so many hours (24)")
+    parser.add_argument("--share", type=float, default=1.0, help="run only this share of each target (1)")
+    parser.add_argument("--restart", action="store_true", help="forget what was shown of this commit before")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in INSTRUMENTS]
+    if unknown:
+        parser.error(f"there is no instrument {unknown[0]}; there are: {', '.join(INSTRUMENTS)}")
+    return given
+
+
+def _target(name: str, share: float) -> int:
+    return max(round(INSTRUMENTS[name].target * share), 1)
+
+
+def _left(name: str, ledger: Ledger, share: float) -> int:
+    return _target(name, share) - ledger.entry(name).done
+
+
+def _slice(console: Console, name: str, ledger: Ledger, count: int) -> None:
+    """Runs the next cases of an instrument and adds what they showed."""
+    instrument, entry = INSTRUMENTS[name], ledger.entry(name)
+    console.print(f"{name}: {entry.done:,} of {instrument.target:,} {instrument.cases}")
+    run: Run = importlib.import_module(f"tests.proof.{instrument.module}").run
+    started = time.monotonic()
+    figures, violations = run(count, entry.done, lambda line: console.print(f"  {line}", style="dim"))
+    entry.add(count, time.monotonic() - started, figures, violations)
+    for violation in violations:
+        console.print(f"  VIOLATED {violation}", style="bold red")
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", f":!{REPORT.relative_to(REPOSITORY)}"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.strip() + (" with changes" if changed.stdout else "")
+
+
+def _table(ledger: Ledger) -> Table:
+    table = Table(title=f"proof of {ledger.commit[:12]}")
+    for heading in ("instrument", "done", "target", "violations", "hours"):
+        table.add_column(heading, justify="left" if heading == "instrument" else "right")
+    for name, entry in ledger.entries.items():
+        target = INSTRUMENTS[name].target
+        table.add_row(name, f"{entry.done:,}", f"{target:,}", f"{len(entry.violations)}", f"{entry.seconds / 3600:.2f}")
+    return table
+
+
+def _report(ledger: Ledger) -> str:
+    """The report as it is committed."""
+    written = (
+        f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by `make proof`, of commit `{ledger.commit}`, on "
+        f"{platform.system()} with {platform.python_implementation()} {platform.python_version()}."
+    )
+    lines = [
+        "# Proof",
+        "",
+        written,
+        "Seeds run from 0 to the number done; `make proof` on the same commit repeats them and goes on from there.",
+        "",
+        "| instrument | cases | done | target | violations | hours |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, entry in ledger.entries.items():
+        one = INSTRUMENTS[name]
+        hours = f"{entry.seconds / 3600:.2f}"
+        lines.append(f"| {name} | {one.cases} | {entry.done:,} | {one.target:,} | {len(entry.violations)} | {hours} |")
+    for name, entry in ledger.entries.items():
+        lines += ["", f"## {name}", "", *_figures(entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(entry: Entry) -> list[str]:
+    shown = [
+        f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value}"
+        for name, value in entry.figures.items()
+    ]
+    return [*shown, *(f"- **violated**: {violation}" for violation in entry.violations)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
