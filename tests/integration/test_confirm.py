@@ -13,6 +13,7 @@ from comptoir_server.domain.checkouts import CheckoutState
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.payments import PaymentState, PendingState
 from comptoir_server.runtime import MICROSECONDS
+from comptoir_server.store.tables import OPERATIONS
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY, LOST_REQUEST, NOT_SENT, THROTTLED, answering, declined
 from tests.support.world import World, open_world
@@ -74,6 +75,47 @@ async def test_a_double_tap_joins_the_first_attempt(world: World) -> None:
     assert charged(world) == 24_000
 
 
+async def test_a_yes_after_it_was_paid_is_answered_with_the_payment(world: World) -> None:
+    checkout = await world.checkout()
+    first = await world.confirm(checkout)
+
+    again = await world.confirm(checkout)
+
+    assert again == first
+    assert charged(world) == 24_000
+
+
+async def test_a_second_yes_while_the_first_is_in_doubt_joins_it(world: World) -> None:
+    checkout = await world.checkout()
+    world.provider.replies.append(LOST_REPLY)
+    first = await world.confirm(checkout, seconds=0.3)
+
+    again = await world.confirm(checkout, seconds=0.3)
+
+    assert again["payment"].id == first["payment"].id
+    assert (await world.now_checkout(checkout.id)).payment_ids == (first["payment"].id,)
+    assert (await world.now_checkout(checkout.id)).state == CheckoutState.PROCESSING
+    assert sum(method == "execute" for method, _ in world.provider.calls) == 1
+
+
+async def test_our_key_is_stored_before_the_provider_is_asked_for_anything(world: World) -> None:
+    gates = [world.provider.hold(method) for method in ("prepare", "execute")]
+    stored = []
+    confirming = asyncio.create_task(world.confirm(await world.checkout()))
+    for number, gate in enumerate(gates, 1):
+        while len(world.provider.calls) < number:
+            await asyncio.sleep(0.01)
+        method, key = world.provider.calls[-1]
+        operation = await world.deps.store.read(lambda tx, key=key: tx.load(OPERATIONS.get(key)))  # type: ignore[misc]
+        stored.append((method, operation is not None and bool(operation.order_reference)))
+        assert operation is not None, f"{method} was called with a key that nobody has kept"
+        gate.set()
+    await confirming
+
+    assert stored == [("prepare", False), ("execute", True)]
+    assert charged(world) == 24_000
+
+
 async def test_a_late_duplicate_after_a_decline_is_stale_and_charges_nothing(world: World) -> None:
     checkout = await world.checkout()
     world.provider.replies.append(declined())
@@ -118,7 +160,8 @@ async def test_a_lost_reply_is_resolved_by_a_look_up_and_charged_once(world: Wor
 
     answer = await world.confirm(checkout, seconds=0.3)
     assert answer["payment"].state == PaymentState.PROCESSING
-    assert answer["payment"].pending_state == PendingState.IN_DOUBT
+    await world.idle()
+    assert (await world.now_payment(answer["payment"].id)).pending_state == PendingState.IN_DOUBT
     await world.work(6)
 
     assert (await world.now_checkout(checkout.id)).state == CheckoutState.COMPLETED
@@ -184,10 +227,11 @@ async def test_another_amount_than_was_asked_for_is_doubt_and_never_a_success(wo
     world.provider.replies.append(wrong)
 
     answer = await world.confirm(checkout, seconds=0.3)
+    await world.idle()
 
-    assert answer["payment"].state == PaymentState.PROCESSING
-    assert answer["payment"].pending_state == PendingState.IN_DOUBT
-    assert answer["payment"].captured == 0
+    payment = await world.now_payment(answer["payment"].id)
+    assert (payment.state, payment.pending_state) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+    assert payment.captured == 0
 
 
 async def test_a_confirm_after_expiry_charges_nothing_and_says_expired(world: World) -> None:

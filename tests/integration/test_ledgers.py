@@ -178,3 +178,18 @@ async def test_two_lines_of_one_transaction_on_one_account_are_both_listed(town:
     )
 
     assert [line.line for line in (*first["postings"], *second["postings"])] == [3, 1]
+
+
+async def test_a_capture_and_its_refund_leave_every_currency_at_zero(town: Town) -> None:
+    partner = await town.new_partner()
+    await capture(town, partner, 10_050)
+    await capture(town, partner, 777, "JPY")
+    await refund(town, partner, 10_050)
+
+    sums = []
+    for account in await accounts(town, town.operator()):
+        answer = await ledgers.get_balance(town.deps, town.operator(), account_id=account.id)
+        sums.append((answer["balance"].currency_code, answer["balance"].minor_units))
+
+    assert sum(total for _, total in sums) == 0
+    assert sorted(sums) == [("JPY", -777), ("JPY", 12), ("JPY", 765), ("USD", -151), ("USD", 0), ("USD", 151)]

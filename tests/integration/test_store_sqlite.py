@@ -79,6 +79,30 @@ async def test_a_second_opening_is_refused_in_words_that_help(sqlite_url: str) -
     await reopened.close()
 
 
+async def test_a_write_takes_the_file_before_it_reads(sqlite_url: str) -> None:
+    database = await open_till(sqlite_url)
+    await put(database, Account("acc_1", 1))
+    told: list[str] = []
+
+    async def work(tx: Tx) -> int:
+        account = await tx.load(ACCOUNTS.lock("acc_1"))
+        assert account is not None
+        with sqlite3.connect(file_of(sqlite_url), timeout=0) as other:
+            try:
+                other.execute("UPDATE accounts SET balance = 7")
+            except sqlite3.OperationalError as error:
+                told.append(str(error))
+        tx.put(replace(account, balance=account.balance + 1))
+        return account.balance + 1
+
+    written = await database.write(work)
+    found = await database.read(lambda tx: tx.load(ACCOUNTS.get("acc_1")))
+    await database.close()
+
+    assert told == ["database is locked"]
+    assert (written, found) == (2, Account("acc_1", 2))
+
+
 async def test_a_read_does_not_wait_for_a_commit(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     database = await open_till(sqlite_url)
     await put(database, Account("acc_1", 1))

@@ -58,9 +58,10 @@ async def in_doubt(world: World, reply: Reply = LOST_REPLY) -> tuple[str, str]:
     """A checkout and its payment of 240.00 whose answer was lost."""
     checkout = await world.checkout()
     world.provider.replies.append(reply)
-    answer = await world.confirm(checkout, seconds=0.3)
-    assert answer["payment"].pending_state == PendingState.IN_DOUBT
-    return checkout.id, answer["payment"].id
+    payment_id = (await world.confirm(checkout, seconds=0.3))["payment"].id
+    await world.idle()
+    assert (await world.now_payment(payment_id)).pending_state == PendingState.IN_DOUBT
+    return checkout.id, payment_id
 
 
 async def order_of(world: World, payment_id: str) -> Order | None:
@@ -167,6 +168,18 @@ async def test_a_webhook_after_the_reply_and_every_repetition_of_it_change_nothi
 
     assert (await world.now_payment(payment_id), await order_of(world, payment_id)) == before
     assert calls(world, "confirm") == 2, "once an event"
+    await require_same_books(world, 24_000)
+
+
+async def test_a_delivery_that_comes_again_is_acted_upon_once(world: World) -> None:
+    payment_id, _ = await paid(world)
+    notice = world.provider.notice(payment_id)
+
+    for _ in range(3):
+        await deliver(world, notice)
+
+    assert calls(world, "confirm") == 1
+    assert await delivery_state(world, notice) == DeliveryState.PROCESSED
     await require_same_books(world, 24_000)
 
 

@@ -5,6 +5,7 @@ The use cases are the real ones on a real database; only the provider is a doubl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from tests.support.providers import ScriptedProvider
 
 MASTER_KEY = bytes(range(KEY_BYTES))
 FEE_BASIS_POINTS = 100
+QUIET_SECONDS = 2.0
 
 
 class MovableRuntime(Runtime):
@@ -46,6 +48,12 @@ class MovableRuntime(Runtime):
 
     def now(self) -> int:
         return super().now() + self.ahead
+
+    async def quiet(self, seconds: float) -> None:
+        """Returns when no task is under way, or after `seconds`; ends none."""
+        others = {task for task in self._tasks if task is not asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=seconds)
 
     def advance(self, seconds: float) -> None:
         """Puts the wall clock forward; the monotonic clock goes on as it was."""
@@ -160,7 +168,11 @@ class World:
         return found
 
     async def work(self, seconds: float = 0.0) -> None:
-        """Puts the clock forward and lets the workers do what is due, until their tasks have ended."""
+        """Puts the clock forward and lets the workers do what is due, until their tasks have ended.
+
+        What is under way may end before, unless it waits for the test.
+        """
+        await self.runtime.quiet(QUIET_SECONDS)
         self.runtime.advance(seconds)
         for one in rounds.ROUNDS:
             await one.job(self.deps)
