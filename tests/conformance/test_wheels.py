@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import altered
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -60,6 +62,15 @@ def test_each_file_is_in_exactly_one_wheel(partner_wheel: Path, server_wheel: Pa
     assert files(partner_wheel) & files(server_wheel) == set()
     assert files(partner_wheel) == sources(REPOSITORY / "clients" / "python" / "comptoir")
     assert files(server_wheel) == sources(REPOSITORY / "server" / "comptoir_server")
+
+
+def test_no_wheel_holds_anything_that_was_made_for_tests(partner_wheel: Path, server_wheel: Path) -> None:
+    for wheel in (partner_wheel, server_wheel):
+        archive = zipfile.ZipFile(wheel)
+        texts = {name: archive.read(name).decode() for name in files(wheel) if name.endswith(".py")}
+        wrong = (altered.VARIABLE, "tests.support", "tests.defects", "from tests", "import tests")
+        assert [name for name, text in texts.items() if any(words in text for words in wrong)] == []
+        assert [name for name in files(wheel) if "defect" in name or name.startswith("tests")] == []
 
 
 def test_both_wheels_are_typed_and_carry_the_licence(partner_wheel: Path, server_wheel: Path) -> None:

@@ -63,6 +63,10 @@ def alter(ordered: Orders) -> None:
         pause_statements(ordered.get("server", 0), **ordered["pause"])
     if ordered.get("unlocked"):
         take_locks_away()
+    if "defects" in ordered:
+        from tests.defects.registry import plant
+
+        plant(ordered["defects"])
 
 
 if __name__ == "__main__":

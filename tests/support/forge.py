@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from tests.support import altered
+
 COMMAND = (sys.executable, "-m", "tests.support.forge")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -90,6 +92,7 @@ def work() -> None:
     import comptoir_server.main  # noqa: F401 - as `serve` does
     from comptoir_server import cli
 
+    altered.alter(altered.orders(os.environ))
     said, output = os.dup(1), 2
     for line in sys.stdin:
         pid = os.fork()

@@ -305,7 +305,8 @@ async def open_site(
     ]
     for number, server in enumerate(made, 1):
         server.child.forge = Forge() if forged else None
-        server.child.environment |= altered.written({**alterations, "server": number} if alterations else {})
+        orders = {**altered.orders(os.environ), **alterations}
+        server.child.environment |= altered.written({**orders, "server": number} if orders else {})
     children = [standin.child, *(server.child for server in made)]
     try:
         await standin.child.start()
