@@ -5,7 +5,6 @@ from __future__ import annotations
 from comptoir_server import log
 from comptoir_server.app import instructions
 from comptoir_server.domain import card_numbers
-from comptoir_server.transport import observe
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.vault import DataKey
 from tests.defects.planting import rewrite, swap
@@ -58,7 +57,7 @@ def secret_in_an_error() -> None:
 @defect(Kind.OWN, UNFORESEEN)
 def secret_in_the_log_of_an_error() -> None:
     """The log has the text of what nobody foresaw."""
-    rewrite(observe._without_texts, "{type(cause).__qualname__}", "{type(cause).__qualname__}: {cause}")
+    rewrite(log.without_texts, "{type(cause).__qualname__}", "{type(cause).__qualname__}: {cause}")
 
 
 @defect(Kind.OWN, f"{SESSIONS}words_never_stand_readable_in_the_database[sqlite]")
