@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from comptoir.v1 import Checkout, ConfirmCheckoutResponse, Payment
+from comptoir.v1 import Payment
+from tests.support.customers import Customers, new_customers
 from tests.support.processes import LOOK_SECONDS, QUICK, Site, open_site, run
 from tests.support.reckoning import Account, read, require_equal_books
-from tests.support.shop import Person, Shop, open_shop, until
+from tests.support.shop import open_shop, until
 
 SEED = 20_260_214
 SITES = 3
@@ -69,58 +70,34 @@ def schedule(rng: random.Random) -> list[Crash]:
 
 
 @dataclass
-class Yes:
-    """One person's yes, and what they were told."""
-
-    person: Person
-    checkout: Checkout
-    request_id: str
-    answer: ConfirmCheckoutResponse
-
-
-@dataclass
 class Crashing:
     """A site whose server is killed, and the people who never stop buying there."""
 
     site: Site
-    shop: Shop
-    rng: random.Random
+    customers: Customers
     traffic: asyncio.TaskGroup
-    people: list[Person] = field(default_factory=list)
     links: int = 0
-    said: list[Yes] = field(default_factory=list)
     hits: Counter[str] = field(default_factory=Counter)
     lost: int = 0
 
     @property
-    def captured(self) -> list[Payment]:
-        """What can be given back."""
-        return [yes.answer.payment for yes in self.said if yes.answer.payment.state == Payment.STATE_CAPTURED]
-
-    async def buy(self) -> None:
-        """Somebody buys something."""
-        person = self.rng.choice(self.people)
-        checkout = await self.shop.checkout(person, 24_000)
-        request_id = self.shop.request_id("confirm")
-        self.said.append(Yes(person, checkout, request_id, await person.confirm(checkout, request_id)))
-
-    async def give_back(self, payment: Payment) -> None:
-        """A small part of a payment goes back."""
-        await self.shop.refund(payment.payment_id, 100, self.shop.request_id("refund"))
+    def rng(self) -> random.Random:
+        """What everything here is drawn from."""
+        return self.customers.rng
 
     async def link(self) -> None:
         """Somebody links one more wallet."""
-        await self.shop.link(self.rng.choice(self.people))
+        await self.customers.shop.link(self.rng.choice(self.customers.people))
         self.links += 1
 
     def cause(self, point: str, count: int = AT_ONCE) -> list[asyncio.Task[None]]:
         """Starts what leads to a point; it goes on while the server is down, and after."""
         if point in REFUNDING:
-            works = [self.give_back(self.rng.choice(self.captured)) for _ in range(count)]
+            works = [self.customers.give_back(self.rng.choice(self.customers.captured)) for _ in range(count)]
         elif point in LINKING:
             works = [self.link()]
         else:
-            works = [self.buy() for _ in range(count)]
+            works = [self.customers.buy() for _ in range(count)]
         return [self.traffic.create_task(work) for work in works]
 
     async def suffer(self, crash: Crash) -> None:
@@ -163,8 +140,9 @@ class Crashing:
 
     async def repeat_everything(self) -> None:
         """Sends every yes again with its request id: what was final stays word for word, what was not has become so."""
-        repeated = await asyncio.gather(*(yes.person.confirm(yes.checkout, yes.request_id) for yes in self.said))
-        for yes, now in zip(self.said, repeated, strict=True):
+        said = self.customers.said
+        repeated = await asyncio.gather(*(yes.person.confirm(yes.checkout, yes.request_id) for yes in said))
+        for yes, now in zip(said, repeated, strict=True):
             if yes.answer.payment.state == Payment.STATE_PROCESSING:
                 assert now.payment.payment_id == yes.answer.payment.payment_id
             else:
@@ -177,9 +155,8 @@ async def run_site(folder: Path, crashes: list[Crash], seed: str) -> tuple[Crash
     database = f"sqlite:///{folder}/comptoir.db"
     async with open_site(folder, database, forged=True, options=QUICK) as site, open_shop(site) as shop:
         async with asyncio.TaskGroup() as traffic:
-            one = Crashing(site, shop, random.Random(seed), traffic)
-            one.people = [await shop.person() for _ in range(3)]
-            await asyncio.gather(*(one.buy() for _ in range(AT_ONCE)))
+            one = Crashing(site, await new_customers(shop, seed, people=3), traffic)
+            await asyncio.gather(*(one.customers.buy() for _ in range(AT_ONCE)))
             for crash in crashes:
                 await one.suffer(crash)
         await until(lambda: not read(database).undecided, "everything is decided", DECIDED_SECONDS)
@@ -188,7 +165,7 @@ async def run_site(folder: Path, crashes: list[Crash], seed: str) -> tuple[Crash
         account, books = read(database), await site.standin.books()
         require_equal_books(account, books)
         tokens = [token for token in books["payment_tokens"] if not token["deleted"]]
-        assert len(tokens) == len(one.people) + one.links
+        assert len(tokens) == len(one.customers.people) + one.links
         spoiled = copy.deepcopy(books)
         spoiled["captures"].pop()
         with pytest.raises(AssertionError):

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "ALTERED_FOR_A_TEST"
@@ -46,6 +47,49 @@ def take_locks_away() -> None:
         postgresql.LOCKS[lock] = ""
 
 
+def put_forward(path: str) -> None:
+    """The wall clock runs ahead by the seconds that a file holds as the process starts: it was down for a while."""
+    from comptoir_server.runtime import MICROSECONDS, Runtime
+
+    ahead = int(float(Path(path).read_text(encoding="utf-8")) * MICROSECONDS)
+
+    def now(self: Runtime) -> int:
+        del self
+        return time.time_ns() // 1_000 + ahead
+
+    Runtime.now = now  # type: ignore[method-assign]
+
+
+def synchronous(level: str) -> None:
+    """SQLite syncs less than it must."""
+    from comptoir_server.store import sqlite
+
+    kept = (pragma for pragma in sqlite.PRAGMAS if "synchronous" not in pragma and "fullfsync" not in pragma)
+    sqlite.PRAGMAS = (*kept, f"PRAGMA synchronous = {level}")  # type: ignore[assignment]
+
+
+def take_silence_for_no() -> None:
+    """What the provider did not answer is taken for what it did not do."""
+    from comptoir_server.app import operations
+    from comptoir_server.app.ports import Instruction, Outcome, OutcomeKind, Provider
+    from comptoir_server.domain.records import replace
+
+    ask = operations._ask
+
+    async def asking(provider: Provider, instruction: Instruction) -> Outcome:
+        outcome = await ask(provider, instruction)
+        return replace(outcome, kind=OutcomeKind.NOT_SENT) if outcome.kind == OutcomeKind.IN_DOUBT else outcome
+
+    operations._ask = asking
+
+
+def plant(names: list[str]) -> None:
+    """Plants defects."""
+    from tests.defects import registry
+
+    registry.plant(names)
+
+
 def orders(environment: Mapping[str, str]) -> Orders:
     """What is ordered there."""
     found: Orders = json.loads(environment.get(VARIABLE, "{}"))
@@ -59,14 +103,20 @@ def written(ordered: Orders) -> dict[str, str]:
 
 def alter(ordered: Orders) -> None:
     """Carries orders out in this process."""
-    if "pause" in ordered:
-        pause_statements(ordered.get("server", 0), **ordered["pause"])
-    if ordered.get("unlocked"):
-        take_locks_away()
-    if "defects" in ordered:
-        from tests.defects.registry import plant
+    for name, make in ALTERATIONS.items():
+        if name in ordered:
+            make(ordered)
 
-        plant(ordered["defects"])
+
+ALTERATIONS: Mapping[str, Callable[[Orders], None]] = {
+    "pause": lambda ordered: pause_statements(ordered.get("server", 0), **ordered["pause"]),
+    "unlocked": lambda ordered: take_locks_away(),
+    "ahead_file": lambda ordered: put_forward(ordered["ahead_file"]),
+    "silence_for_no": lambda ordered: take_silence_for_no(),
+    "synchronous": lambda ordered: synchronous(ordered["synchronous"]),
+    "defects": lambda ordered: plant(ordered["defects"]),
+}
+"""What may be ordered."""
 
 
 if __name__ == "__main__":

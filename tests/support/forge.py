@@ -92,7 +92,6 @@ def work() -> None:
     import comptoir_server.main  # noqa: F401 - as `serve` does
     from comptoir_server import cli
 
-    altered.alter(altered.orders(os.environ))
     said, output = os.dup(1), 2
     for line in sys.stdin:
         pid = os.fork()
@@ -100,6 +99,7 @@ def work() -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output, 1)
             os.close(said)
+            altered.alter(altered.orders(os.environ))
             sys.argv = ["comptoir-server", *json.loads(line)]
             cli.main()
             return

@@ -97,7 +97,7 @@ def require_equal_movements(account: Account, books: dict[str, Any]) -> tuple[in
         for one in books["captures"]
         if one["status"] in TAKEN
     }
-    assert ours == theirs
+    assert ours == theirs, f"the captures differ: {ours.items() ^ theirs.items()}"
     given = {
         row.reference: (account.captures[row.capture_id].reference, row.amount)
         for row in account.refunds.values()
@@ -106,5 +106,5 @@ def require_equal_movements(account: Account, books: dict[str, Any]) -> tuple[in
     taken_back = {
         one["id"]: (one["capture_id"], one["minor_units"]) for one in books["refunds"] if one["status"] == "COMPLETED"
     }
-    assert given == taken_back
+    assert given == taken_back, f"the refunds differ: {given.items() ^ taken_back.items()}"
     return len(ours), len(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ import grpc
 import httpx
 
 from comptoir import AsyncClient, AsyncServices, line_item, money, total_of
+from comptoir._runtime import Runtime
 from comptoir.v1 import (
     Checkout,
     ConfirmCheckoutRequest,
@@ -157,15 +159,27 @@ async def until(fact: Callable[[], bool], what: str, seconds: float = 30.0) -> N
 RECONNECTING = [(f"grpc.{name}_reconnect_backoff_ms", 200) for name in ("initial", "min", "max")]
 """A channel looks for a server that fell five times a second, where people's channels are more patient."""
 
+RETRY_SECONDS = 0.2
+
+
+def _soon(low: float, high: float) -> float:
+    """The pause before something is sent again: short, for servers here are back within a second."""
+    return random.uniform(low, min(high, RETRY_SECONDS))
+
+
+def _client(target: str, key: str, channel: grpc.aio.Channel, runtime: Runtime) -> AsyncClient:
+    return AsyncClient(target, key, timeout_seconds=PATIENCE_SECONDS, channel=channel, runtime=runtime)
+
 
 @asynccontextmanager
 async def open_shop(site: Site, server: Server | None = None) -> AsyncIterator[Shop]:
     """The shop as it is seen through one server, the site's first if none is given."""
     target = (server or site.server).target
+    runtime = Runtime(uniform=_soon)
     async with grpc.aio.insecure_channel(target, RECONNECTING) as channel, AsyncExitStack() as browsers:
         yield Shop(
             site,
-            AsyncClient(target, site.keys.channel["key"], timeout_seconds=PATIENCE_SECONDS, channel=channel),
-            AsyncClient(target, site.keys.partner["key"], timeout_seconds=PATIENCE_SECONDS, channel=channel),
+            _client(target, site.keys.channel["key"], channel, runtime),
+            _client(target, site.keys.partner["key"], channel, runtime),
             browsers,
         )
