@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -128,6 +129,20 @@ def master_key(config: Config, random_key: bytes) -> bytes:
         )
     key_path = path.with_name(path.name + ".key")
     if not key_path.exists():
-        key_path.touch(mode=0o600)
-        key_path.write_bytes(base64.b64encode(random_key) + b"\n")
+        _write_for_good(key_path, base64.b64encode(random_key) + b"\n")
     return base64.b64decode(key_path.read_bytes())
+
+
+def _write_for_good(path: Path, content: bytes) -> None:
+    """Writes a file for its owner alone that is on the disk, whole, before anything may depend on it."""
+    written = path.with_name(path.name + ".new")
+    with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    written.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
