@@ -39,6 +39,7 @@ class Customers:
     shop: Shop
     rng: random.Random
     people: list[Person] = field(default_factory=list)
+    made: list[Checkout] = field(default_factory=list)
     sent: set[str] = field(default_factory=set)
     said: list[Yes] = field(default_factory=list)
     returned: list[Refund] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Customers:
         """Somebody buys something."""
         person = person or self.rng.choice(self.people)
         checkout = await self.shop.checkout(person, PRICE)
+        self.made.append(checkout)
         request_id = self._request_id("confirm")
         try:
             answer = await person.confirm(checkout, request_id)
@@ -86,8 +88,14 @@ class Customers:
 
     def contradictions(self, account: Account) -> list[str]:
         """Where the database does not hold what somebody was told."""
-        found = [fault for yes in self.said if (fault := _broken(yes.answer.payment, account))]
+        found = [f"{one.checkout_id} is lost" for one in self.made if one.checkout_id not in account.checkouts]
+        found += [fault for yes in self.said if (fault := _broken(yes.answer.payment, account))]
         return found + [fault for refund in self.returned if (fault := _broken_refund(refund, account))]
+
+    def final(self, count: int) -> list[Yes]:
+        """The last answers that were final, and as many of all, drawn at random."""
+        said = [yes for yes in self.said if yes.answer.payment.state in FINAL]
+        return said[-count:] + self.rng.sample(said, min(len(said), count))
 
     async def repeat(self, some: Sequence[Yes]) -> list[str]:
         """Sends these again with their request ids; where an answer that was final is not the same, word for word."""

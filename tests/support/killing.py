@@ -106,9 +106,7 @@ class Killing:
             await self.site.standin.heal()
         await self.start(kill.down_minutes)
         self.compare()
-        said = self.customers.said
-        some = said[-REPEATED:] + self.customers.rng.sample(said, min(len(said), REPEATED))
-        self.violations += await self.customers.repeat(some)
+        self.violations += await self.customers.repeat(self.customers.final(REPEATED))
 
     async def _dies(self, kill: Kill) -> None:
         child = self.site.server.child

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from comptoir_server.domain.operations import OperationState
 from comptoir_server.domain.payments import CaptureState, PaymentState, PendingState, RefundState
 from comptoir_server.store.relation import Relation
-from comptoir_server.store.tables import CAPTURES, OPERATIONS, PAYMENTS, REFUNDS
+from comptoir_server.store.tables import CAPTURES, CHECKOUTS, OPERATIONS, PAYMENTS, REFUNDS
 
 Row = Any
 """A row of a table, its columns as attributes."""
@@ -25,6 +25,7 @@ TAKEN = {"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"}
 class Account:
     """What a database holds about money."""
 
+    checkouts: dict[str, Row]
     payments: dict[str, Row]
     operations: list[Row]
     captures: dict[str, Row]
@@ -67,6 +68,7 @@ def read_from(connection: sa.Connection) -> Account:
         return list(connection.execute(sa.select(relation.table)).all())
 
     return Account(
+        {row.id: row for row in rows(CHECKOUTS)},
         {row.id: row for row in rows(PAYMENTS)},
         rows(OPERATIONS),
         {row.id: row for row in rows(CAPTURES)},
