@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.altered import alterations
 from tests.support.kernel import require_mounts
 from tests.support.lossy_disk import Disk, Loss
 from tests.support.power_cuts import cut_first_starts, cut_power_again_and_again
@@ -58,7 +57,7 @@ def test_the_disk_loses_what_was_not_synced_and_only_that(tmp_path: Path) -> Non
 async def test_a_server_that_does_not_sync_every_commit_is_found_out(tmp_path: Path) -> None:
     require_mounts()
 
-    outcome = await cut_power_again_and_again(tmp_path, 10, "lowered", alterations(synchronous="NORMAL"))
+    outcome = await cut_power_again_and_again(tmp_path, 10, "lowered", {"synchronous": "NORMAL"})
 
     assert outcome.account is None
     assert any("is lost" in words for words in outcome.cutting.violations)

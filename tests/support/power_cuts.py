@@ -18,10 +18,11 @@ from typing import Any
 
 from comptoir_server.store.checks import check_database
 from tests.support import fuse
+from tests.support.altered import Orders
 from tests.support.customers import Customers, new_customers
 from tests.support.forge import REPOSITORY, Forge
 from tests.support.lossy_disk import Loss
-from tests.support.processes import HOST, QUICK, Child, Site, answers, free_ports, open_site
+from tests.support.processes import HOST, QUICK, UNALTERED, Child, Site, answers, free_ports, open_site
 from tests.support.reckoning import Account, read, require_equal_books
 from tests.support.shop import open_shop, until
 
@@ -204,7 +205,7 @@ class Outcome:
         }
 
 
-async def cut_power_again_and_again(folder: Path, cuts: int, seed: str, alterations: tuple[str, ...] = ()) -> Outcome:
+async def cut_power_again_and_again(folder: Path, cuts: int, seed: str, alterations: Orders = UNALTERED) -> Outcome:
     """Cuts the power so many times, on one database, or until something that was answered is lost.
 
     Raises AssertionError where, at the end, the stand-in's books differ from ours.

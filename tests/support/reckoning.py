@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from comptoir_server.domain.operations import OperationState
 from comptoir_server.domain.payments import CaptureState, PaymentState, PendingState, RefundState
+from comptoir_server.store.backend import new_engine
 from comptoir_server.store.relation import Relation
 from comptoir_server.store.tables import CAPTURES, CHECKOUTS, OPERATIONS, PAYMENTS, REFUNDS
 
@@ -56,7 +57,7 @@ class Account:
 
 def read(database: str) -> Account:
     """Everything as it is committed now."""
-    engine = sa.create_engine(database.replace("postgresql://", "postgresql+psycopg://", 1), poolclass=sa.NullPool)
+    engine = new_engine(database)
     with engine.connect() as connection:
         return read_from(connection)
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+from sqlalchemy import Engine, NullPool, create_engine
+
 from comptoir_server.runtime import Runtime
 from comptoir_server.store import postgresql, sqlite
 from comptoir_server.store.direct import DirectReader
@@ -50,6 +53,16 @@ def backend_of(url: str, *, inline: bool) -> Backend:
     if url.startswith(("postgresql://", "postgres://")):
         return PostgresqlBackend(url)
     raise ValueError("the database's address begins with sqlite:/// or postgresql://")
+
+
+def new_engine(url: str, **options: Any) -> Engine:
+    """For statements that are no work of the server's: one connection each time, to what `url` means to the driver.
+
+    libpq's addresses are not all SQLAlchemy's: one that names two hosts, a primary and its standby, is none of them.
+    """
+    if url.startswith(SQLITE):
+        return create_engine(url, poolclass=NullPool, **options)
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool, **options)
 
 
 class SqliteBackend:

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from comptoir_server.domain.wallets import OPEN_AT_FIRST
-from comptoir_server.store.backend import SQLITE
+from comptoir_server.store.backend import SQLITE, new_engine
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.schema import Id
@@ -141,10 +141,8 @@ def _connected(url: str) -> Iterator[sa.Connection]:
 
     SQLite's driver begins none before a statement that makes a table: `_begin` does it by hand.
     """
-    driver = "postgresql+psycopg://"
     by_hand = {"isolation_level": "AUTOCOMMIT"} if url.startswith(SQLITE) else {}
-    address = url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1)
-    engine = sa.create_engine(address, poolclass=sa.NullPool, **by_hand)
+    engine = new_engine(url, **by_hand)
     try:
         with engine.connect() as connection, connection.begin():
             yield connection

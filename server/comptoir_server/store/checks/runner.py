@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from comptoir_server.runtime import Runtime
-from comptoir_server.store.backend import SQLITE
+from comptoir_server.store.backend import SQLITE, new_engine
 from comptoir_server.store.checks import (
     amounts,
     answers,
@@ -112,10 +112,7 @@ def check_database(url: str, *, vault: Vault | None = None) -> Report:
     """
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists():
         return Report((), "The database cannot be opened: there is no such file.")
-    driver = "postgresql+psycopg://"
-    engine = sa.create_engine(
-        url.replace("postgresql://", driver, 1).replace("postgres://", driver, 1), poolclass=sa.NullPool
-    )
+    engine = new_engine(url)
     try:
         with engine.connect() as connection:
             connection.execute(sa.text(_BEGIN[connection.dialect.name]))
@@ -184,8 +181,7 @@ class Moved:
 
 def compare_books(url: str, books: Iterable[Moved]) -> list[str]:
     """What the provider's books have and ours have not, and the other way round, in words; empty where they agree."""
-    driver = "postgresql+psycopg://"
-    engine = sa.create_engine(url.replace("postgresql://", driver, 1), poolclass=sa.NullPool)
+    engine = new_engine(url)
     statement = (
         "SELECT 'capture', reference, amount, currency_code FROM captures WHERE state = 'SUCCEEDED' "
         "UNION ALL SELECT 'refund', reference, amount, currency_code FROM refunds WHERE state = 'SUCCEEDED'"
