@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from comptoir import ComptoirError
@@ -139,6 +140,39 @@ async def new_customers(shop: Shop, seed: str, people: int) -> Customers:
     customers = Customers(shop, random.Random(seed))
     customers.people = [await shop.person() for _ in range(people)]
     return customers
+
+
+@dataclass
+class Buying:
+    """Customers who buy, each person one thing after another."""
+
+    enough: asyncio.Event
+    tasks: list[asyncio.Task[None]]
+
+    def require_alive(self) -> None:
+        """Raises what made somebody give up."""
+        for task in self.tasks:
+            if task.done():
+                task.result()
+
+    async def end(self) -> None:
+        """Everybody ends what they are at."""
+        self.enough.set()
+        await asyncio.gather(*self.tasks)
+
+
+@asynccontextmanager
+async def buying(*customers: Customers) -> AsyncIterator[Buying]:
+    """Everybody buys until told that it is enough."""
+    enough = asyncio.Event()
+    works = [each.keep_buying(person, enough) for each in customers for person in each.people]
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield Buying(enough, tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def as_violations(error: BaseException) -> list[str]:

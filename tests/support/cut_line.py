@@ -29,13 +29,17 @@ class CutLine:
         parts = psycopg.conninfo.conninfo_to_dict(url)
         self._server = f"{parts['host']}/.s.PGSQL.{parts.get('port', 5432)}"
         self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        self.url = f"postgresql://{parts['user']}@127.0.0.1:{port}/{parts['dbname']}?sslmode=disable&gssencmode=disable"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = (
+            f"postgresql://{parts['user']}@127.0.0.1:{self.port}/{parts['dbname']}?sslmode=disable&gssencmode=disable"
+        )
         self.cut: Cut | None = None
         self.cuts = 0
         self._threads: list[threading.Thread] = []
         self.refuses = False
         """While true, new connections are turned away."""
+        self.refuses_after_cut = False
+        """Whether it turns them away from the next cut on."""
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -66,32 +70,35 @@ class CutLine:
 
     def _relay(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._server)
+            try:
+                server.connect(self._server)
+            except OSError:
+                return  # nobody is there at the moment
             answers = self._start(_forward, server, client)
             while data := _receive(client):
                 if self.cut is not None and COMMIT in data:
                     self._cut_off(client, server, data)
                     break
-                server.sendall(data)
+                if not _send(server, data):
+                    break
             _shut(server)
             answers.join()
 
     def _cut_off(self, client: socket.socket, server: socket.socket, data: bytes) -> None:
         cut, self.cut = self.cut, None
+        self.refuses = self.refuses or self.refuses_after_cut
         self.cuts += 1
         _shut(client)
         if cut is Cut.LATE:
             time.sleep(0.3)
         if cut is not Cut.BEFORE:
-            server.sendall(data)
+            _send(server, data)
             time.sleep(0.1)  # PostgreSQL is busy with the COMMIT, whoever listens
 
 
 def _forward(source: socket.socket, target: socket.socket) -> None:
     while data := _receive(source):
-        try:
-            target.sendall(data)
-        except OSError:
+        if not _send(target, data):
             break  # a client that is cut off
     _shut(target)
 
@@ -101,6 +108,14 @@ def _receive(line: socket.socket) -> bytes:
         return line.recv(1 << 16)
     except OSError:
         return b""
+
+
+def _send(line: socket.socket, data: bytes) -> bool:
+    try:
+        line.sendall(data)
+    except OSError:
+        return False
+    return True
 
 
 def _shut(line: socket.socket) -> None:

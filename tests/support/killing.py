@@ -18,7 +18,7 @@ from typing import Any
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.checks import check_database
 from tests.support.altered import Orders
-from tests.support.customers import Customers, new_customers
+from tests.support.customers import Customers, buying, new_customers
 from tests.support.processes import UNALTERED, Site, open_site
 from tests.support.reckoning import Account, read, require_equal_books
 from tests.support.shop import open_shop
@@ -211,16 +211,15 @@ async def kill_again_and_again(folder: Path, kills: int, seed: str, changes: Ord
     )
     async with opened as site, open_shop(site) as shop:
         one = Killing(site, await new_customers(shop, seed, PEOPLE), ahead_file)
-        enough = asyncio.Event()
-        async with asyncio.TaskGroup() as traffic:
-            for person in one.customers.people:
-                traffic.create_task(one.customers.keep_buying(person, enough))
+        async with buying(one.customers) as traffic:
             for number, kill in enumerate(schedule(random.Random(seed), kills), 1):
                 await one.suffer(kill)
+                traffic.require_alive()
                 if number % CHECK_EVERY == 0:
                     one.check()
-            enough.set()
+            traffic.enough.set()
             account = await one.heal()
+            await traffic.end()
         one.violations += await one.customers.repeat(one.customers.said)
         await one.stop()
         code, said = await site.check()

@@ -19,7 +19,7 @@ from typing import Any
 from comptoir_server.store.checks import check_database
 from tests.support import fuse
 from tests.support.altered import Orders
-from tests.support.customers import Customers, new_customers
+from tests.support.customers import Customers, buying, new_customers
 from tests.support.forge import REPOSITORY, Forge
 from tests.support.lossy_disk import Loss
 from tests.support.processes import HOST, QUICK, UNALTERED, Child, Site, answers, free_ports, open_site
@@ -215,21 +215,12 @@ async def cut_power_again_and_again(folder: Path, cuts: int, seed: str, alterati
         opened = open_site(folder / "site", database, forged=True, options=QUICK, alterations=alterations)
         async with opened as site, open_shop(site) as shop:
             one = Cutting(site, disk, await new_customers(shop, seed, PEOPLE), seed)
-            enough = asyncio.Event()
-            traffic = [
-                asyncio.create_task(one.customers.keep_buying(person, enough)) for person in one.customers.people
-            ]
-            try:
+            async with buying(one.customers) as traffic:
                 for cut in schedule(random.Random(seed), cuts):
                     if not await one.suffer(cut):
                         return Outcome(one, None)
-                    assert not any(task.done() for task in traffic), "a customer gave up"
-                enough.set()
-                await asyncio.gather(*traffic)
-            finally:
-                for task in traffic:
-                    task.cancel()
-                await asyncio.gather(*traffic, return_exceptions=True)
+                    traffic.require_alive()
+                await traffic.end()
             return Outcome(one, await _settled(one))
 
 

@@ -69,15 +69,16 @@ class Shop:
     channel: AsyncClient
     partner: AsyncClient
     browsers: AsyncExitStack
+    name: str = ""
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def request_id(self, noun: str) -> str:
         """A request id that was not used before."""
-        return f"{noun}-{next(self.numbers)}"
+        return f"{noun}-{self.name}{next(self.numbers)}"
 
     async def person(self, account: str = "pays") -> Person:
         """Registers somebody, opens their session and links their wallet."""
-        name = f"person-{next(self.numbers)}"
+        name = self.request_id("person")
         registered = await self.channel.users.register_user(
             RegisterUserRequest(channel_user_id=name, display_name="Ada", market="US", locale="en-US")
         )
@@ -182,4 +183,5 @@ async def open_shop(site: Site, server: Server | None = None) -> AsyncIterator[S
             _client(target, site.keys.channel["key"], channel, runtime),
             _client(target, site.keys.partner["key"], channel, runtime),
             browsers,
+            f"{server.child.name}-" if server else "",
         )
