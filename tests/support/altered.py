@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.overheard import overhear
+
 VARIABLE = "ALTERED_FOR_A_TEST"
 
 Orders = Mapping[str, Any]
@@ -114,6 +116,7 @@ ALTERATIONS: Mapping[str, Callable[[Orders], None]] = {
     "ahead_file": lambda ordered: put_forward(ordered["ahead_file"]),
     "silence_for_no": lambda ordered: take_silence_for_no(),
     "synchronous": lambda ordered: synchronous(ordered["synchronous"]),
+    "overhear": lambda ordered: overhear(ordered["overhear"]),
     "defects": lambda ordered: plant(ordered["defects"]),
 }
 """What may be ordered."""

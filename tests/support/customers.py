@@ -40,6 +40,8 @@ class Customers:
     shop: Shop
     rng: random.Random
     people: list[Person] = field(default_factory=list)
+    pause_seconds: float = 0.0
+    """The longest that somebody thinks before the next thing."""
     made: list[Checkout] = field(default_factory=list)
     sent: set[str] = field(default_factory=set)
     said: list[Yes] = field(default_factory=list)
@@ -81,6 +83,7 @@ class Customers:
                 await self.give_back(self.rng.choice(self.captured[-50:]))
             else:
                 await self.buy(person)
+            await asyncio.sleep(self.rng.uniform(0, self.pause_seconds))
 
     def _request_id(self, noun: str) -> str:
         request_id = self.shop.request_id(noun)
