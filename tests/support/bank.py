@@ -34,7 +34,7 @@ SERVERS = 3
 PEOPLE = 3
 KILL_SECONDS = 5.0
 DOWN_SECONDS = 0.5
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.5
 """So that events are late because of what happens, and not because everybody waits for a processor."""
 
 STANDIN_SECONDS = 0.02

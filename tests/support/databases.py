@@ -58,12 +58,12 @@ def postgresql_server() -> str:
     return str(server.get_uri())
 
 
-def new_postgresql() -> str:
-    """The address of a new, empty database."""
+def new_postgresql(tablespace: str = "pg_default") -> str:
+    """The address of a new, empty database, whose tables lie in a tablespace."""
     server = postgresql_server()
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name} TABLESPACE {tablespace}".encode())
     return server.replace("/postgres?", f"/{name}?")
 
 

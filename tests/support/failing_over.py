@@ -23,6 +23,7 @@ from tests.support.shop import open_shop, until
 
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 PEOPLE = 4
+PAUSE_SECONDS = 0.2
 RUN_SECONDS = (0.2, 0.8)
 HELD_UP_SECONDS = (0.0, 0.5)
 FOLLOWED_SECONDS = 60.0
@@ -109,6 +110,8 @@ async def fail_over_again_and_again(folder: Path, times: int, seed: str, *, sync
         async with opened as site, open_shop(site) as first, open_shop(site, site.servers[1]) as second:
             shops = (first, second)
             customers = tuple([await new_customers(shop, f"{seed}/{i}", PEOPLE) for i, shop in enumerate(shops)])
+            for each in customers:
+                each.pause_seconds = PAUSE_SECONDS
             one = FailingOver(site, cluster, customers, random.Random(seed))
             async with buying(*customers) as traffic:
                 for number in range(times):

@@ -65,6 +65,13 @@ def mount(folder: Path) -> int:
     return device
 
 
+def mount_memory(folder: Path, size: int) -> None:
+    """Mounts a file system in memory that holds so many bytes. Raises OSError."""
+    if _libc.mount(b"tmpfs", bytes(folder), b"tmpfs", NOSUID | NODEV, f"size={size}".encode()):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def unmount(folder: Path) -> None:
     """Takes away what is mounted at `folder`, in use or not."""
     _libc.umount2(bytes(folder), DETACH)
