@@ -28,6 +28,9 @@ STEPS = 6
 KNOCKS = 4
 PROGRAMS_AN_ESTATE = 10
 
+KNOCKED_AT = tuple(sorted(METHODS))
+"""The methods of which each program asks for some."""
+
 ACTIONS = tuple(sorted(name for name in RECIPES if not METHODS[name].reads and name != "UpdateMarket"))
 """What the sides do for themselves."""
 
@@ -67,7 +70,7 @@ async def _run(estate: Estate, witness: Witness, random: Random, tally: Tally, n
     estate.roles = random.choice(ROLES)
     _choose(estate.victim, random)
     matrix = Matrix(estate, witness)
-    findings = await matrix.walk(METHODS[each] for each in random.sample(sorted(METHODS), KNOCKS))
+    findings = await matrix.walk(METHODS[each] for each in random.sample(KNOCKED_AT, min(KNOCKS, len(KNOCKED_AT))))
     tally.programs += 1
     tally.cells += len(findings.cells)
     tally.largest_refusal = max(tally.largest_refusal, findings.largest_refusal)

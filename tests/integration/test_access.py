@@ -354,7 +354,7 @@ async def test_over_grpc_everybody_is_told_the_same_to_the_byte(field: Field) ->
 
 async def test_a_filter_that_is_missing_is_noticed_in_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orders, "owned", unfiltered)
-    monkeypatch.setattr(programs, "KNOCKS", len(METHODS))
+    monkeypatch.setattr(programs, "KNOCKED_AT", ("GetOrder",))
 
     tally = await programs.run_programs(0, 1, report=lambda _words: None)
 
