@@ -116,7 +116,7 @@ class Matrix:
             self._blame(f"{where} was refused ({foreign.reason}), and something moved")
         outcome = "own" if own and foreign.code == 0 else foreign.reason if foreign.code else "nothing"
         self.findings.cells.append(Cell(method.name, aim.field, stranger.name, stranger.group, outcome))
-        return done and moved
+        return done and not method.reads
 
     def _require_told(self, where: str, stranger: Identity, method: Method, reply: Reply) -> None:
         told = stranger.told
