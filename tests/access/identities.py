@@ -125,11 +125,16 @@ async def working(estate: Estate, method: Method) -> list[Identity]:
 
 async def _without(estate: Estate, scope: str) -> Identity:
     """The victim's own partner with a key that may do everything but what the method asks for."""
-    name = f"without {scope}"
+    secret = await _scoped(estate, f"without {scope}", [each for each in sorted(SCOPES) if each != scope])
+    return Identity(f"a key without {scope}", "wrong scope", bearer(secret), estate.victim, Caller.PARTNER, SCOPE)
+
+
+async def _scoped(estate: Estate, name: str, scopes: list[str]) -> str:
+    """The secret of a key of the victim's partner with these scopes, made once."""
+    name = f"{name} of {estate.victim.tenant.partner_id}"
     if name not in estate.spent:
-        others = [each for each in sorted(SCOPES) if each != scope]
-        estate.spent[name], _ = await estate.new_key(estate.victim.tenant.partner_id, scopes=others)
-    return Identity(f"a key {name}", "wrong scope", bearer(estate.spent[name]), estate.victim, Caller.PARTNER, SCOPE)
+        estate.spent[name], _ = await estate.new_key(estate.victim.tenant.partner_id, scopes=scopes)
+    return estate.spent[name]
 
 
 SCOPES = frozenset(method.scope for method in METHODS.values() if method.scope)
@@ -154,6 +159,10 @@ async def knockers(estate: Estate, method: Method) -> tuple[list[Identity], list
     """Those who are to be refused or to see nothing of the victim's, and those who are to be answered."""
     strangers = spent(estate)
     mine: list[Identity] = []
+    if method.scope:
+        secret = await _scoped(estate, f"only {method.scope}", [method.scope])
+        name = f"a key with {method.scope} alone"
+        mine.append(Identity(name, "owner", bearer(secret), estate.victim, Caller.PARTNER))
     for owner in await owners(estate):
         if owner.caller not in method.callers:
             strangers.append(_changed(owner, "wrong kind", SCOPE))

@@ -22,6 +22,7 @@ from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.store.reads import checkouts as lists_of_checkouts
 from comptoir_server.store.tables import CHANNELS
 from comptoir_server.store.tx import Tx
+from comptoir_server.transport import boundary
 from comptoir_server.transport.binding import bind
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.policy import Method
@@ -90,6 +91,7 @@ def told_more(call: CallContext, found: Any) -> Any:
         (lists_of_checkouts, "shown_to", lambda _call, _table: [], "ListCheckouts", "which is somebody else's"),
         (once, "_is_of_bot", lambda _bot_id, _record: True, "CancelCheckout", "again by another bot's key"),
         (credentials, "_require_working", lambda key, _now: key, "GetPartner", "by the revoked partner key was told"),
+        (boundary, "admit", lambda _who, _callers, _scope: None, "GetOrder", "by a key without order.read was told OK"),
         (credentials, "_require_active_user", lambda _user: None, "GetUser", "by a suspended user's token was told"),
     ],
 )
