@@ -1,7 +1,8 @@
 """Every method by every id field by everybody who may knock: what was answered, and whether anything moved.
 
 For each cell the same request is sent twice: with the victim's id in the field, and with one that nothing has. The two
-must not differ by a byte. Nothing of the victim's may stand in an answer to somebody else, and nothing may move.
+must not differ by a byte, nor by how often the database is asked. Nothing of the victim's may stand in an answer to
+somebody else, and nothing may move.
 """
 
 from __future__ import annotations
@@ -101,12 +102,17 @@ class Matrix:
     async def _strike(self, method: Method, stranger: Identity, aim: _Aim) -> bool:
         """One cell; answers whether it was somebody's own doing, by which the tables may have changed."""
         where = f"{method.name} with {aim.field} by {stranger.name}"
+        began = self.witness.asked
         foreign = await self._send(method, stranger, aim.foreign)
+        between = self.witness.asked
         absent = await self._send(method, stranger, aim.absent)
+        asked = (between - began, self.witness.asked - between)
         own = not stranger.told and stranger.caller in method.callers and (not aim.ids or self._may_know(stranger, aim))
         self._require_told(where, stranger, method, foreign)
         if aim.ids and not own:
             self._require_same(where, foreign, absent)
+            if asked[0] != asked[1] and aim.field != EVERY_ID:
+                self._blame(f"{where}: {asked[0]} works for what is somebody else's, {asked[1]} for what is absent")
             if foreign.code == 0 and not method.reads:
                 self._blame(f"{where} was answered, and it is somebody else's")
         self._require_nothing_of_the_victims(where, stranger, (foreign, absent))

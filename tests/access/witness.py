@@ -1,9 +1,11 @@
-"""Whether anything moved in a database, seen from outside."""
+"""Whether anything moved in a database, seen from outside, and how often it was asked."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,14 +15,27 @@ from comptoir_server.store.tx import Tx
 
 
 class Witness:
-    """Looks at a database: at once by SQLite's own count of commits, and at every row by a digest."""
+    """Looks at a database: at once by SQLite's own count of commits, and at every row by a digest.
+
+    `asked` counts the works that the server has handed to its store: what takes more of them takes longer.
+    """
 
     def __init__(self, deps: Deps, database_url: str) -> None:
         path = database_url.removeprefix("sqlite:///")
         self._deps = deps
         self._connection = None if path == database_url else sqlite3.connect(path)
         self._version = 0
+        self.asked = 0
+        for name in ("read", "write"):
+            setattr(deps.store, name, self._counted(getattr(deps.store, name)))
         self.look()
+
+    def _counted(self, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def counted(work: Any) -> Any:
+            self.asked += 1
+            return call(work)
+
+        return counted
 
     def look(self) -> bool:
         """Whether anybody has written since the last look; on PostgreSQL only the digest tells."""

@@ -20,7 +20,7 @@ from comptoir_server.app import access, checkouts, credentials, once, orders, se
 from comptoir_server.app.call import CallContext, Caller
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.store.reads import checkouts as lists_of_checkouts
-from comptoir_server.store.tables import CHANNELS
+from comptoir_server.store.tables import CHANNELS, ORDERS
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport import boundary
 from comptoir_server.transport.binding import bind
@@ -104,10 +104,13 @@ async def test_a_filter_that_is_missing_is_noticed(
     assert any(words in sentence for sentence in await field.violations(method))
 
 
-async def test_a_refused_call_that_moves_something_is_noticed(field: Field) -> None:
-    bound = bind("test")
-    path = METHODS["CloseSession"].path
+def rebuilt(field: Field, name: str, function: Callable[..., Any]) -> None:
+    """A boundary at which another function stands behind a method."""
+    bound, path = bind("test"), METHODS[name].path
+    field.estate.boundary = Boundary(field.estate.deps, {**bound, path: replace(bound[path], function=function)})
 
+
+async def test_a_refused_call_that_moves_something_is_noticed(field: Field) -> None:
     async def meddling(deps: Any, call: CallContext, **arguments: Any) -> dict[str, Any]:
         async def work(tx: Tx) -> None:
             channel = await tx.load(CHANNELS.lock(field.estate.victim.venue.channel_id))
@@ -117,12 +120,24 @@ async def test_a_refused_call_that_moves_something_is_noticed(field: Field) -> N
         await deps.store.write(work)
         return await sessions.close_session(deps, call, **arguments)
 
-    field.estate.boundary = Boundary(field.estate.deps, {**bound, path: replace(bound[path], function=meddling)})
+    rebuilt(field, "CloseSession", meddling)
 
     found = await field.violations("CloseSession")
 
     assert "CloseSession with session_id by another bot's key was refused (NOT_FOUND), and something moved" in found
     assert "CloseSession: the tables are not as they were before the refused calls" in found
+
+
+async def test_a_call_that_takes_longer_over_what_is_somebody_elses_is_noticed(field: Field) -> None:
+    async def curious(deps: Any, call: CallContext, order_id: str) -> dict[str, Any]:
+        if await deps.store.read(lambda tx: tx.load(ORDERS.get(order_id))) is not None:
+            await deps.store.read(lambda tx: tx.load(ORDERS.get(order_id)))
+        return await orders.get_order(deps, call, order_id=order_id)
+
+    rebuilt(field, "GetOrder", curious)
+
+    words = "GetOrder with order_id by another partner's key: 4 works for what is somebody else's, 3 for what is absent"
+    assert words in await field.violations("GetOrder")
 
 
 async def test_a_method_that_nobody_knows_how_to_ask_for_is_named_with_what_to_add(field: Field) -> None:
