@@ -203,7 +203,7 @@ async def test_a_payload_pays_once_however_often_it_is_pressed(street: Street) -
     assert street.standin.control("GET", "books")["effects"] == moved
 
 
-async def test_a_payload_of_a_cancelled_or_closed_conversation_pays_nothing(street: Street) -> None:
+async def test_a_payload_of_a_cancelled_checkout_pays_nothing(street: Street) -> None:
     victim = street.victim
     checkout_id = await victim.new_checkout()
     payload = (await street.pay_button(victim, checkout_id)).payload

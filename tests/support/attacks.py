@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from google.protobuf.message import Message
+import sqlalchemy as sa
 
 from comptoir.v1 import PayButton
 from comptoir_server.store.tables import INBOX, WALLETS
@@ -125,14 +125,8 @@ def shows_code(page: httpx.Response) -> bool:
 
 async def _rows(estate: Estate, relation: Any) -> list[Any]:
     columns = [relation.table.c[name] for name in relation.columns]
-    found = await estate.deps.store.read(lambda tx: tx.query(_select(columns)))
+    found = await estate.deps.store.read(lambda tx: tx.query(sa.select(*columns)))
     return [relation.codec.decode(row) for row in found]
-
-
-def _select(columns: list[Any]) -> Any:
-    import sqlalchemy as sa
-
-    return sa.select(*columns)
 
 
 async def _wallets(estate: Estate) -> Counter[tuple[str, str, str]]:
@@ -162,12 +156,3 @@ async def open_street(database_url: str) -> AsyncIterator[Street]:
         yield street
     await connector.close()
     await standin.line.drain(5)
-
-
-def copy_with(message: Message, **fields: Any) -> Any:
-    """A copy of a message with other values in some fields."""
-    made = type(message)()
-    made.CopyFrom(message)
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return made

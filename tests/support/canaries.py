@@ -22,7 +22,7 @@ Canaries = Mapping[str, str]
 
 @contextmanager
 def logged() -> Iterator[io.StringIO]:
-    """All that the server and its libraries write down from now on, as its own logging writes it, most of all."""
+    """All that the server and its libraries write down from now on, as a running server would, at every level."""
     stream = io.StringIO()
     root = logging.getLogger()
     before = (root.handlers, root.level, threading.excepthook, structlog.get_config())
@@ -42,7 +42,7 @@ def lines(stream: io.StringIO) -> list[dict[str, str]]:
 
 
 def found(canaries: Canaries, where: str, told: bytes) -> list[str]:
-    """A sentence for each canary that stands in `told`, plain, in base64 of the line protocol's bytes, or escaped."""
+    """A sentence for each canary that stands in `told`: plain, as hexadecimal, escaped as in JSON, or in UTF-16."""
     return [f"the {name} stands in {where}" for name, text in canaries.items() if any(f in told for f in _forms(text))]
 
 
