@@ -20,6 +20,7 @@ from comptoir_server.app.call import CallContext
 from comptoir_server.app.credentials import Principal, admit, authenticate
 from comptoir_server.app.deps import Deps
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.runtime import Runtime
 from comptoir_server.transport import failures, observe
 from comptoir_server.transport.begun import Begun
 from comptoir_server.transport.binding import Bound, bind
@@ -75,6 +76,11 @@ class Boundary:
         self._streams: Counter[str] = Counter()
         self._draining = False
         self._quiet = asyncio.Event()
+
+    @property
+    def runtime(self) -> Runtime:
+        """Whose time it is."""
+        return self._deps.runtime
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -24,8 +25,12 @@ _METADATA_BYTES_MAX = 8 * 1024
 MESSAGE_BYTES_MAX = 4 * REQUEST_BYTES_MAX
 """Where gRPC itself refuses a request. Up to here the boundary does, and says which field is at fault and why."""
 
-_CALLS_MAX = 20_000
+_CALLS_MAX = 50_000
 """Where gRPC itself refuses calls; the boundary's own limits, which say more to the caller, lie below."""
+
+AWAITED_MAX = 2_000
+AWAITED_SECONDS = 2.0
+"""Beyond so many calls that are open without their request, one may wait for it so long."""
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),
@@ -33,6 +38,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", _METADATA_BYTES_MAX),
     ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.server.max_pending_requests", _CALLS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * _CALLS_MAX),
+    ("grpc.http2.settings_timeout", 5_000),
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.keepalive_permit_without_calls", 0),
@@ -42,7 +51,12 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
-"""What one connection may do. The absolute limit of metadata is the soft one: between the two gRPC lets some pass."""
+"""What one connection may do. The absolute limit of metadata is the soft one: between the two gRPC lets some pass.
+
+Where more calls are pending than the limit, gRPC cancels any of them at random, whoever's they are: a thousand, as is
+usual, are there at once when somebody opens calls and resets them. Until a client has acknowledged our settings gRPC
+holds it to none of them, so it must do so soon.
+"""
 
 
 class ListenError(Exception):
@@ -121,22 +135,69 @@ class _Door(grpc.GenericRpcHandler):
     """Leads every method of the contract to the boundary, as bytes."""
 
     def __init__(self, boundary: Boundary) -> None:
-        self._handlers = {method.path: _handler(boundary, method) for method in boundary.methods}
+        self._awaited = Awaited(boundary.runtime.monotonic)
+        self._handlers = {method.path: _handler(boundary, method, self._awaited) for method in boundary.methods}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Called in the task of the call, as soon as its headers are there."""
+        self._awaited.begin()
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(boundary: Boundary, method: Method) -> Any:
+class Awaited:
+    """Calls whose request has not come yet. An honest one comes with its headers; some are opened to hold a place.
+
+    Where there are too many, those are ended that have waited too long for what should have been there.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], most: int = AWAITED_MAX) -> None:
+        self._monotonic = monotonic
+        self._most = most
+        self._since: dict[asyncio.Task[Any], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def begin(self) -> None:
+        """The headers of the call of this task are there."""
+        now, task = self._monotonic(), _call()
+        self._since[task] = now
+        task.add_done_callback(self._forget)
+        while len(self._since) > self._most:
+            oldest, since = next(iter(self._since.items()))
+            if now - since < AWAITED_SECONDS:
+                break
+            del self._since[oldest]
+            oldest.cancel()
+
+    def end(self) -> None:
+        """The request is there."""
+        task = _call()
+        self._since.pop(task, None)
+        task.remove_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._since.pop(task, None)
+
+
+def _call() -> asyncio.Task[Any]:
+    """The task in which gRPC runs a call, from its headers to its end."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _handler(boundary: Boundary, method: Method, awaited: Awaited) -> Any:
     if not method.gives_stream:
-        return grpc.unary_unary_rpc_method_handler(_unary(boundary, method.path))
+        return grpc.unary_unary_rpc_method_handler(_unary(boundary, method.path, awaited))
     if method.takes_stream:
-        return grpc.stream_stream_rpc_method_handler(_stream(boundary, method.path))
-    return grpc.unary_stream_rpc_method_handler(_stream(boundary, method.path))
+        return grpc.stream_stream_rpc_method_handler(_stream(boundary, method.path, awaited))
+    return grpc.unary_stream_rpc_method_handler(_stream(boundary, method.path, awaited))
 
 
-def _unary(boundary: Boundary, path: str) -> Callable[[bytes, Any], Any]:
+def _unary(boundary: Boundary, path: str, awaited: Awaited) -> Callable[[bytes, Any], Any]:
     async def answer(raw: bytes, context: Any) -> bytes:
+        awaited.end()
         try:
             return await boundary.unary(path, context.invocation_metadata(), raw, context.time_remaining())
         except Failed as failed:
@@ -146,8 +207,9 @@ def _unary(boundary: Boundary, path: str) -> Callable[[bytes, Any], Any]:
     return answer
 
 
-def _stream(boundary: Boundary, path: str) -> Callable[[Any, Any], AsyncIterator[bytes]]:
+def _stream(boundary: Boundary, path: str, awaited: Awaited) -> Callable[[Any, Any], AsyncIterator[bytes]]:
     async def answer(raw: Any, context: Any) -> AsyncIterator[bytes]:
+        awaited.end()
         try:
             answers = boundary.stream(path, context.invocation_metadata(), raw, context.time_remaining())
             async with aclosing(answers):
