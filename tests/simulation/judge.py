@@ -9,22 +9,24 @@ from typing import Any
 
 from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.operations import OperationState
+from comptoir_server.providers.paypal import PaypalConfig
+from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal.webhooks import ATTEMPTS_MAX
 from comptoir_server.store.checks import check_connection
 from comptoir_server.store.tables import CHECKOUTS, EVENTS, INBOX
 from comptoir_server.vault import Vault
 from tests.simulation.people import Market
+from tests.simulation.plan import PLAIN_ACCOUNTS
 from tests.simulation.servers import MASTER_KEY
 from tests.simulation.world import World
 from tests.support.reckoning import TAKEN, Account, Row, read_from, require_equal_movements
 
 OPEN_HOLDS = {"CREATED", "PARTIALLY_CAPTURED"}
 ENDED = {"CANCELED", "EXPIRED"}
-PLAIN_ACCOUNTS = {"pays", "pays-too", "declined", "closed"}
-"""Payers with whom everything is decided at once."""
-
 MOVING = {"orders.capture", "orders.authorize", "authorizations.capture", "authorizations.void", "captures.refund"}
 """The provider's operations that move money, or release it."""
+
+SETTLE_SECONDS = PaypalConfig("", "", "", "").settle_seconds
 
 UNREAD = {401, 429}
 """Answers to requests that the provider did not act upon."""
@@ -95,6 +97,7 @@ def books(world: World, market: Market) -> list[str]:
     wrong += _twice(truth)
     wrong += _unwanted(world, account, truth, checkouts)
     wrong += _keys(world, account)
+    wrong += _hasty(world, account)
     return wrong
 
 
@@ -180,9 +183,18 @@ def _keys(world: World, account: Account) -> list[str]:
     return wrong
 
 
+def _hasty(world: World, account: Account) -> list[str]:
+    """Absence is proof only once nothing can be on its way any more."""
+    if any(kind.startswith("clock") for kind in world.plan.rates):
+        return []
+    absent = [one for one in account.operations if one.evidence == "look-up: absent"]
+    hasty = any(one.update_time < one.last_send_time + SETTLE_SECONDS * MICROSECONDS for one in absent)
+    return ["C7 absence was taken for proof while something could be on its way"] if hasty else []
+
+
 def calm(world: World) -> list[str]:
     """What a world without faults must not need: look-ups, doubt, second sends, reversals."""
-    if not world.plan.quiet or not PLAIN_ACCOUNTS.issuperset(world.plan.accounts):
+    if not world.plan.quiet or not set(PLAIN_ACCOUNTS).issuperset(world.plan.accounts):
         return []
     account = account_of(world)
     wrong = []

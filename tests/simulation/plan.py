@@ -48,7 +48,13 @@ STRENGTHS: Mapping[str, tuple[float, float]] = {
 RARE = {"clock.minutes": 0.15, "clock.hour": 0.12, "clock.month": 0.08, "clock.second": 0.2, FORGETS: 0.25}
 """How likely a kind is in a world with several; half of them is the rule."""
 
+ALONE = 4.0
+"""How much stronger a fault of the provider is where there is no other."""
+
 CRASHES = {CRASH_POINT: 0.85, CRASH_STEP: 0.85}
+
+PLAIN_ACCOUNTS = ("pays", "pays-too", "declined", "closed")
+"""Payers with whom everything is decided at once."""
 
 ACCOUNTS = ("pays",) * 7 + (
     "pays-too",
@@ -156,13 +162,15 @@ ACTORS = ("reader polls", "reader streams", "channel streams", "stranger", "keys
 def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     draw = random.Random(f"{seed}/plan")
+    rates = _rates(draw)
+    accounts = ACCOUNTS if rates or draw.random() < 0.3 else PLAIN_ACCOUNTS
     return Plan(
         seed=seed,
         servers=draw.choice((1, 2, 2)),
         shuffled=draw.random() < 0.8,
         real_webhooks=draw.random() < 0.5,
-        rates=_rates(draw),
-        accounts=tuple(draw.choice(ACCOUNTS) for _ in range(PEOPLE)),
+        rates=rates,
+        accounts=tuple(draw.choice(accounts) for _ in range(PEOPLE)),
         stories=tuple(_story(draw, number) for number in range(draw.randint(*STORIES))),
         actors=tuple(actor for actor in ACTORS if draw.random() < 0.5),
     )
@@ -175,6 +183,8 @@ def _rates(draw: random.Random) -> dict[str, float]:
         chosen = []
     elif lot < 0.2:
         chosen = [draw.choice(kinds)]
+        if chosen[0].startswith(PROVIDER):
+            return {chosen[0]: ALONE * draw.uniform(*STRENGTHS[chosen[0]])}
     else:
         share = draw.uniform(0.2, 0.8)
         chosen = [kind for kind in kinds if draw.random() < CRASHES.get(kind, RARE.get(kind, share))]

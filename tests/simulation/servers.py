@@ -142,7 +142,7 @@ class Process:
         self._workers: tuple[asyncio.Task[None], ...] = ()
         self.context = contextvars.Context()
         self.context.run(RUNNING.set, self)
-        self.runtime = VirtualRuntime(clock, draw, ProviderTransport(site.line, lambda: self.alive), site.failed)
+        self.runtime = VirtualRuntime(clock, draw, ProviderTransport(site.line, self), site.failed)
         self.database = Database(Seat(site.disk), RELATIONS, self.runtime, inline=True)
         settled = Settled(self.runtime)
         self.database.subscribe(settled.wake)

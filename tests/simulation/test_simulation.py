@@ -18,9 +18,27 @@ from typing import Any
 
 import pytest
 
-from comptoir_server.app import access, charges, event_reading, once, operations, payments, settlement
+from comptoir_server.app import (
+    access,
+    charges,
+    credentials,
+    event_log,
+    event_reading,
+    event_streams,
+    evidence,
+    once,
+    operations,
+    payments,
+    refunding,
+    settlement,
+    webhooks,
+)
 from comptoir_server.app.ports import OperationKind, Outcome, OutcomeKind
-from comptoir_server.providers.paypal import PaypalProvider, requests
+from comptoir_server.providers.paypal import PaypalProvider, provider, requests
+from comptoir_server.providers.paypal.capabilities import paypal_capabilities
+from comptoir_server.runtime import MICROSECONDS
+from comptoir_server.store.reads import due
+from comptoir_server.store.tables import OPERATIONS
 from tests.simulation.batch import Batch, run_seeds
 from tests.simulation.plan import plan_of
 from tests.simulation.run import run_plan
@@ -90,8 +108,6 @@ def answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nothing(*_arguments: Any) -> None:
         pass
 
-    from comptoir_server.app import evidence
-
     monkeypatch.setattr(evidence, "answer_waiting", nothing)
 
 
@@ -112,26 +128,63 @@ def events_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         found = await find(deps, call, wanted)
         return replace(found, until=found.until + 1) if len(found.events) == wanted.limit else found
 
-    from comptoir_server.app import event_log, event_streams
-
     monkeypatch.setattr(event_log, "find", further)
     monkeypatch.setattr(event_streams, "find", further)
 
 
 def leases_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any server drives any operation at any time."""
-    monkeypatch.setattr(operations, "_held", lambda *_arguments: True)
-    resolve = operations._claim
+    due_operations, claim = due.operations, operations._claim
 
-    async def claim(deps: Any, tx: Any, operation_id: str) -> Any:
-        from comptoir_server.store.tables import OPERATIONS
+    async def early(tx: Any, now: int, limit: int) -> Any:
+        return await due_operations(tx, now + 3600 * MICROSECONDS, limit)
 
+    async def taken(deps: Any, tx: Any, operation_id: str) -> Any:
         found = await tx.load(OPERATIONS.lock(operation_id))
         if found is not None:
             tx.put(replace(found, lease_until=0))
-        return await resolve(deps, tx, operation_id)
+        return await claim(deps, tx, operation_id)
 
-    monkeypatch.setattr(operations, "_claim", claim)
+    monkeypatch.setattr(due, "operations", early)
+    monkeypatch.setattr(operations, "_claim", taken)
+
+
+def absence_is_proof_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a look-up does not find counts as never sent, though it may still be on its way."""
+    capabilities = paypal_capabilities
+
+    def hasty(call_limit_seconds: float, _settle_seconds: int) -> Any:
+        return capabilities(call_limit_seconds, -1_000)
+
+    monkeypatch.setattr(provider, "paypal_capabilities", hasty)
+
+
+def webhooks_are_acknowledged_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A webhook is stored after it was acknowledged."""
+    receive = webhooks.receive
+
+    async def later(deps: Any, name: str, notice: Any) -> None:
+        deps.runtime.spawn(receive(deps, name, notice), "webhook")
+
+    monkeypatch.setattr(webhooks, "receive", later)
+
+
+def revoked_keys_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was ended still opens."""
+    monkeypatch.setattr(credentials, "_require_working", lambda key, _now: key)
+
+
+def refunds_are_not_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refund that is under way does not count against what can be given back."""
+    reserve = refunding.reserve
+
+    def unreserved(deps: Any, tx: Any, payment: Any, capture: Any, *rest: Any, **more: Any) -> Any:
+        made = reserve(deps, tx, payment, capture, *rest, **more)
+        tx.put(payment)
+        tx.put(capture)
+        return made
+
+    monkeypatch.setattr(payments, "reserve", unreserved)
 
 
 def requests_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +208,11 @@ DEFECTS: list[Callable[[pytest.MonkeyPatch], None]] = [
     owners_are_not_asked,
     events_are_passed_over,
     requests_are_not_joined,
+    leases_are_ignored,
+    absence_is_proof_at_once,
+    webhooks_are_acknowledged_first,
+    revoked_keys_work,
+    refunds_are_not_reserved,
 ]
 
 

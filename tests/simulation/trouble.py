@@ -12,6 +12,7 @@ from comptoir_server.app.ports import ProviderUnavailable, WebhookRefused
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal.webhooks import Transmission
 from comptoir_server.store.errors import StorageUnavailable
+from comptoir_server.store.tables import INBOX
 from tests.simulation.browser import request
 from tests.simulation.plan import DEPLOY, FORGETS, SAFETY_SECONDS
 from tests.simulation.servers import Process, Unreachable
@@ -101,10 +102,19 @@ async def _post(world: World, transmission: Transmission) -> int:
         process = await world.network.reach()
         if world.plan.real_webhooks:
             sent = request(process.pages, "POST", transmission.url, dict(transmission.headers), transmission.body)
-            return int((await process.serve(sent)).status)
-        return int(await process.serve(_take(process, transmission)))
+            status = int((await process.serve(sent)).status)
+        else:
+            status = int(await process.serve(_take(process, transmission)))
     except Unreachable:
         return UNDELIVERED
+    if status == DELIVERED and not _is_stored(world, transmission.delivery.event.id):
+        world.failed("E7 a webhook was acknowledged before it was stored")
+    return status
+
+
+def _is_stored(world: World, event_id: str) -> bool:
+    statement = f"SELECT 1 FROM {INBOX.name} WHERE event_id = ?"
+    return world.disk.session.raw.execute(statement, (event_id,)).fetchone() is not None
 
 
 async def _take(process: Process, transmission: Transmission) -> int:

@@ -6,7 +6,9 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
 
 import httpx
 
@@ -32,11 +34,33 @@ SLOW_SECONDS = 40.0
 """The latest that an answer comes; some come after the caller's patience has ended."""
 
 
+class Watch(Protocol):
+    """Who looks at what is asked of the provider, under which of our keys."""
+
+    def arrives(self, key: str) -> None:
+        """A request that moves money is at the provider, which has not looked at it yet."""
+
+    def driven_twice(self, key: str) -> None:
+        """Two tasks ask for the same at the same time, and neither of their processes is dead."""
+
+
+def _key_of(request: httpx.Request) -> str:
+    """Our key of a request that moves money, or releases it; "" for any other."""
+    key, _, step = request.headers.get("paypal-request-id", "").partition(":")
+    return key if step == "execute" else ""
+
+
 class Line:
     """The provider as the servers reach it. `rates` gives how often each fault strikes a request."""
 
     def __init__(
-        self, paypal: Paypal, clock: Clock, draw: random.Random, rates: Mapping[str, float], moved: Callable[[], None]
+        self,
+        paypal: Paypal,
+        clock: Clock,
+        draw: random.Random,
+        rates: Mapping[str, float],
+        moved: Callable[[], None],
+        watch: Watch,
     ) -> None:
         self.paypal = paypal
         self.struck: Counter[str] = Counter()
@@ -44,6 +68,8 @@ class Line:
         self._clock = clock
         self._draw = draw
         self._moved = moved
+        self._watch = watch
+        self._drivers: dict[str, list[Sender]] = {}
         self._context = contextvars.Context()
 
     def strike(self) -> str:
@@ -55,6 +81,19 @@ class Line:
                 self.struck[f"provider.{kind}"] += 1
                 return kind
         return ""
+
+    @contextmanager
+    def driven(self, request: httpx.Request, sender: Sender) -> Iterator[None]:
+        """While a process waits for what it has asked to move, nobody else may ask for the same."""
+        key = _key_of(request)
+        drivers = self._drivers.setdefault(key, [])
+        if key and any(other.alive for other in drivers):
+            self._watch.driven_twice(key)
+        drivers.append(sender)
+        try:
+            yield
+        finally:
+            drivers.remove(sender)
 
     async def ask(self, request: httpx.Request) -> Answer:
         """The provider's answer, or how it is lost. Once it is sent, the request travels on without its sender."""
@@ -79,6 +118,9 @@ class Line:
 
     async def _carry(self, request: httpx.Request, body: bytes, kind: str, reply: asyncio.Future[Answer]) -> None:
         await asyncio.sleep(self._latency())
+        key = _key_of(request)
+        if key:
+            self._watch.arrives(key)
         faults = self.paypal.state.faults.rules
         if kind:
             limit = LATE_SECONDS if kind == FaultKind.LATE_EFFECT else SLOW_SECONDS
@@ -101,16 +143,24 @@ class Line:
         return self._draw.expovariate(1 / LATENCY_SECONDS)
 
 
-class ProviderTransport(httpx.AsyncBaseTransport):
-    """Puts the line under a connector's HTTP client; `alive` says whether the process that sends still runs."""
+class Sender(Protocol):
+    """A process that asks the provider."""
 
-    def __init__(self, line: Line, alive: Callable[[], bool]) -> None:
+    alive: bool
+    name: str
+
+
+class ProviderTransport(httpx.AsyncBaseTransport):
+    """Puts the line under the HTTP client of one server process."""
+
+    def __init__(self, line: Line, sender: Sender) -> None:
         self._line = line
-        self._alive = alive
+        self._sender = sender
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        assert self._alive(), "a process that has died asks the provider"
-        answer = await self._line.ask(request)
+        assert self._sender.alive, "a process that has died asks the provider"
+        with self._line.driven(request, self._sender):
+            answer = await self._line.ask(request)
         if answer.travel is Travel.CLOSED:
             raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
         stream = _Broken(answer.body) if answer.travel is Travel.HALF else httpx.ByteStream(answer.body)

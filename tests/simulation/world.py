@@ -18,6 +18,7 @@ from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal import Paypal, make_signer
 from comptoir_server.standins.paypal.signing import Signer
 from comptoir_server.store.checks import check_connection
+from comptoir_server.store.tables import OPERATIONS
 from comptoir_server.store.tx import Wakes
 from tests.simulation.calls import Network
 from tests.simulation.loop import Halt, VirtualLoop
@@ -104,7 +105,9 @@ class World:
         self.paypal = Paypal(STANDIN, self.generator("paypal").randbytes, signer())
         self.courier_bell = asyncio.Event()
         self._provider_rates: dict[str, float] = {}
-        self.line = Line(self.paypal, self.clock, self.generator("line"), self._provider_rates, self.courier_bell.set)
+        self.line = Line(
+            self.paypal, self.clock, self.generator("line"), self._provider_rates, self.courier_bell.set, self
+        )
         self.disk = Disk(self._tell, self._disk_fails, image)
         self.site = Site(self.disk, self.line, signer().root_pem, self.failed)
         self._entropy = self.generator("entropy")
@@ -192,6 +195,17 @@ class World:
         if rate and self._crashes_left and self._draw.random() < rate:
             self.kill(process, point)
             raise Halt
+
+    def arrives(self, key: str) -> None:
+        """What is about to move must have been written down before it was sent."""
+        found = self.disk.session.raw.execute(f"SELECT sends FROM {OPERATIONS.name} WHERE id = ?", (key,)).fetchone()
+        if found is None or not found[0]:
+            self.failed("C9 the provider was asked for something that is not stored")
+
+    def driven_twice(self, key: str) -> None:
+        """Only wrong clocks may make somebody believe that a lease has run out."""
+        if not any(kind.startswith("clock") for kind in self.plan.rates):
+            self.failed(f"lease: two drive one {key[:3]} at once")
 
     def kill(self, process: Process, why: str) -> None:
         """Kills a server, which comes back after a while."""
