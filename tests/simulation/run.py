@@ -59,6 +59,13 @@ def run_plan(plan: Plan) -> Findings:
         return world.found
 
 
+def collect() -> None:
+    """Clears away what worlds have left behind, such as what killed processes never awaited."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        gc.collect()
+
+
 @contextmanager
 def _alone() -> Iterator[list[Any]]:
     """Keeps the collector still, and hands every line that a server logs as an error to whom it concerns."""
@@ -79,11 +86,11 @@ def _alone() -> Iterator[list[Any]]:
     gc.disable()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # a killed process awaits nothing
-            if _worlds % COLLECT_EVERY == 1:
-                gc.collect()
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
             yield concerned
     finally:
+        if _worlds % COLLECT_EVERY == 0:
+            collect()
         gc.enable()
         structlog.configure(**logging_before)
 

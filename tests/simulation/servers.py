@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import functools
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -178,7 +178,7 @@ class Process:
         pumping.add_done_callback(stream.ended)
         return stream
 
-    def serve(self, work: Any) -> asyncio.Future[Any]:
+    def serve(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """The result of something that this process does for somebody outside."""
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[Any] = loop.create_future()
@@ -196,6 +196,7 @@ class Process:
                 self._calls.pop(reply, None)
 
         task = self.context.run(loop.create_task, handle())
+        task.add_done_callback(lambda _task: work.close())  # it may never have begun
         self._calls[reply] = None
         reply.add_done_callback(lambda done: task.cancel() if done.cancelled() else None)
         return reply
@@ -223,7 +224,7 @@ class Process:
         await self.runtime.drain(seconds)
         await self.database.close()
 
-    async def _inside(self, work: Any) -> Any:
+    async def _inside(self, work: Coroutine[Any, Any, Any]) -> Any:
         return await self.serve(work)
 
     def _paced(self, one: rounds.Round) -> rounds.Round:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from comptoir_server.store.reads import due
 from comptoir_server.store.tables import OPERATIONS
 from tests.simulation.batch import Batch, run_seeds
 from tests.simulation.plan import plan_of
-from tests.simulation.run import run_plan
+from tests.simulation.run import collect, run_plan
 from tests.simulation.shrink import kind_of, shrink
 
 WORLDS = int(os.environ.get("SIMULATED_WORLDS", "1000"))
@@ -63,6 +63,16 @@ POINTS = {
 }  # fmt: skip
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+"""A killed process awaits nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cleared_away() -> Iterator[None]:
+    """What killed processes left behind is cleared away here, not at the end of all tests."""
+    yield
+    collect()
 
 
 # --- Servers that are wrong on purpose ---------------------------------------------------------------
