@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,9 @@ PAGE_MAX = 12
 STALL = 0.15
 CRASH = 0.1
 QUIET_SECONDS = 8.0
+
+ENDS_WITHIN_SECONDS = 6.0
+"""How long a stream may go on after its key was ended."""
 
 
 @dataclass
@@ -101,6 +105,7 @@ class Reader:
     async def _stream(self) -> None:
         """A stream, until it breaks off, or its reader does."""
         process = await self.world.network.reach()
+        secret = self._credential.secret
         stream = process.stream(METHODS["StreamEvents"].path, self._credential.metadata)
         by_cursor = self._draw.random() < 0.5
         segment = self._begin(self._saved) if by_cursor else self._begin(self._kept, self._told)
@@ -111,11 +116,11 @@ class Reader:
         )
         stream.send(StreamEventsRequest(subscribe=subscribe).SerializeToString())
         try:
-            await self._follow(stream, segment)
+            await self._follow(stream, segment, secret)
         finally:
             stream.send(None)
 
-    async def _follow(self, stream: Stream, segment: Segment) -> None:
+    async def _follow(self, stream: Stream, segment: Segment, secret: str) -> None:
         while not self.over and not self.world.undecided:
             try:
                 raw = await stream.next(QUIET_SECONDS if self.world.healed else 20.0)
@@ -124,6 +129,8 @@ class Reader:
                     continue
                 raise
             answer = StreamEventsResponse.FromString(raw)
+            if self.world.loop.time() > self.world.ended_keys.get(secret, math.inf) + ENDS_WITHIN_SECONDS:
+                self.world.failed("A3 a stream goes on though its key was ended")
             if answer.HasField("event"):
                 self._take(segment, answer.event)
                 if self._draw.random() < STALL:

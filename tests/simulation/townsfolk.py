@@ -102,6 +102,7 @@ async def keys(market: Market) -> None:
             request = RevokeApiKeyRequest(request_id=f"end {number} {key.api_key_id}", api_key_id=key.api_key_id)
             revoked = await market.say(partner.credential, "RevokeApiKey", request)
             if revoked is not None:
+                world.ended_keys[old.secret] = world.loop.time()
                 await _opens_nothing(market, old)
 
 

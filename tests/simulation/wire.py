@@ -6,12 +6,13 @@ import asyncio
 import contextvars
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 import httpx
 
+from comptoir_server.standins.paypal import received
 from comptoir_server.standins.paypal.faults import Fault, FaultKind
 from comptoir_server.standins.paypal.model import Paypal
 from comptoir_server.standins.paypal.wire import Answer, Travel
@@ -167,18 +168,4 @@ class ProviderTransport(httpx.AsyncBaseTransport):
         assert self._sender.alive, "a process that has died asks the provider"
         with self._line.driven(request, self._sender):
             answer = await self._line.ask(request)
-        if answer.travel is Travel.CLOSED:
-            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
-        stream = _Broken(answer.body) if answer.travel is Travel.HALF else httpx.ByteStream(answer.body)
-        return httpx.Response(answer.status, headers=dict(answer.headers), stream=stream, request=request)
-
-
-class _Broken(httpx.AsyncByteStream):
-    """Half a body, and then the end of the connection."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body[: len(self._body) // 2]
-        raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+        return received(request, answer)

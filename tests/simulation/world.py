@@ -99,6 +99,8 @@ class World:
         self.healed = False
         self.undecided = False
         """Whether all that is left is to wait until everything is decided."""
+        self.ended_keys: dict[str, float] = {}
+        """When it was confirmed that a key was ended, by its secret."""
         self._trace = hashlib.blake2b(digest_size=8)
         # Sockets, signals and child processes have no place in this loop.
         self.loop = VirtualLoop(self.generator("loop"), shuffled=plan.shuffled, steps_max=STEPS_MAX)  # type: ignore[abstract]

@@ -35,10 +35,7 @@ class PaypalTransport(httpx.AsyncBaseTransport):
             self._runtime.now(),
         )
         await self._wait(request, answer)
-        if answer.travel is Travel.CLOSED:
-            raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
-        stream = _Broken(answer.body) if answer.travel is Travel.HALF else httpx.ByteStream(answer.body)
-        return httpx.Response(answer.status, headers=dict(answer.headers), stream=stream, request=request)
+        return received(request, answer)
 
     async def _wait(self, request: httpx.Request, answer: Answer) -> None:
         """Lets the answer's delay pass, or the caller's patience end."""
@@ -49,6 +46,14 @@ class PaypalTransport(httpx.AsyncBaseTransport):
             raise httpx.ReadTimeout("The read operation timed out", request=request)
         if delay > 0:
             await self._runtime.sleep(delay)
+
+
+def received(request: httpx.Request, answer: Answer) -> httpx.Response:
+    """What reaches the caller of an answer that has travelled. Raises RemoteProtocolError where nothing does."""
+    if answer.travel is Travel.CLOSED:
+        raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+    stream = _Broken(answer.body) if answer.travel is Travel.HALF else httpx.ByteStream(answer.body)
+    return httpx.Response(answer.status, headers=dict(answer.headers), stream=stream, request=request)
 
 
 class _Broken(httpx.AsyncByteStream):
