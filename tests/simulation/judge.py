@@ -7,16 +7,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
+
 from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.operations import OperationState
 from comptoir_server.providers.paypal import PaypalConfig
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal.webhooks import ATTEMPTS_MAX
 from comptoir_server.store.checks import check_connection
-from comptoir_server.store.tables import CHECKOUTS, EVENTS, INBOX
+from comptoir_server.store.tables import CHECKOUTS, EVENTS, INBOX, WALLET_LINKS, WALLETS
 from comptoir_server.vault import Vault
 from tests.simulation.people import Market
-from tests.simulation.plan import PLAIN_ACCOUNTS
+from tests.simulation.plan import FORGETS, PLAIN_ACCOUNTS
 from tests.simulation.servers import MASTER_KEY
 from tests.simulation.world import World
 from tests.support.reckoning import TAKEN, Account, Row, read_from, require_equal_movements
@@ -25,6 +27,8 @@ OPEN_HOLDS = {"CREATED", "PARTIALLY_CAPTURED"}
 ENDED = {"CANCELED", "EXPIRED"}
 MOVING = {"orders.capture", "orders.authorize", "authorizations.capture", "authorizations.void", "captures.refund"}
 """The provider's operations that move money, or release it."""
+
+FORGETTING = {FORGETS, "clock.month"}
 
 SETTLE_SECONDS = PaypalConfig("", "", "", "").settle_seconds
 
@@ -61,9 +65,19 @@ def undecided(world: World) -> list[str]:
     ]
     return [
         *wanted,
+        *_linking(world),
         *(f"webhook {row.event_type}" for row in waiting.all()),
         *(f"delivery {one.event.type}" for one in travelling),
     ]
+
+
+def _linking(world: World) -> list[str]:
+    """Links that are neither completed nor over, and tokens that are still to be deleted."""
+    wallet, link = WALLETS.table, WALLET_LINKS.table
+    open_links = link.select().where(sa.or_(link.c.state.like("PENDING%"), link.c.revoke_time > 0))
+    connection = world.disk.session.connection
+    links = [f"link {row.state}" for row in connection.execute(open_links).all()]
+    return links + [f"token {row.state}" for row in connection.execute(wallet.select().where(wallet.c.revoke_time > 0))]
 
 
 def _is_left_to_an_operator(world: World, operation: Row) -> bool:
@@ -98,6 +112,7 @@ def books(world: World, market: Market) -> list[str]:
     wrong += _unwanted(world, account, truth, checkouts)
     wrong += _keys(world, account)
     wrong += _hasty(world, account)
+    wrong += _tokens(world, truth)
     return wrong
 
 
@@ -190,6 +205,20 @@ def _hasty(world: World, account: Account) -> list[str]:
     absent = [one for one in account.operations if one.evidence == "look-up: absent"]
     hasty = any(one.update_time < one.last_send_time + SETTLE_SECONDS * MICROSECONDS for one in absent)
     return ["C7 absence was taken for proof while something could be on its way"] if hasty else []
+
+
+def _tokens(world: World, truth: dict[str, Any]) -> list[str]:
+    """Every permission that the provider keeps belongs to a wallet that can use it, unless it forgot what we asked."""
+    if FORGETTING & world.plan.rates.keys():
+        return []
+    wallets = world.disk.session.connection.execute(WALLETS.table.select()).all()
+    vault = Vault(MASTER_KEY, world.processes[0].runtime)
+    ours = {vault.open_token(row.id, row.token_sealed) for row in wallets if row.token_sealed}
+    theirs = {token["id"] for token in truth["payment_tokens"] if not token["deleted"]}
+    if theirs - ours:
+        return ["W4 the provider keeps a permission that no wallet of ours has"]
+    active = {vault.open_token(row.id, row.token_sealed) for row in wallets if row.state == "ACTIVE"}
+    return ["W4 an active wallet has a permission that the provider has not"] if active - theirs else []
 
 
 def calm(world: World) -> list[str]:

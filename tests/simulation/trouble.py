@@ -91,10 +91,8 @@ async def _deliver(world: World, transmission: Transmission) -> None:
 def _is_news(transmission: Transmission) -> bool:
     """What was done at the provider's own pages: nothing else tells of it, so that this is never lost for good."""
     event = transmission.delivery.event
-    return (
-        event.type in {"PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"}
-        and b'"custom_id":"rfd_' not in event.body
-    )
+    given_back = event.type in {"PAYMENT.CAPTURE.REFUNDED", "PAYMENT.CAPTURE.REVERSED"}
+    return event.type.startswith("VAULT.") or (given_back and b'"custom_id":"rfd_' not in event.body)
 
 
 async def _post(world: World, transmission: Transmission) -> int:
