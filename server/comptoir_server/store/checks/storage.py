@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import func, select
@@ -39,27 +40,44 @@ FOREIGN_IDS = frozenset({"event_id", "debug_id"})
 """Columns that are named like references but hold the provider's own ids."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A column that leads somewhere: whether a row uses it, whether it is lost then, and how to tell which."""
+
+    column: str
+    used: sa.ColumnElement[bool]
+    lost: sa.ColumnElement[bool]
+    broken: Query
+
+
 @functools.cache
-def _references() -> tuple[tuple[str, str, sa.FromClause, Query], ...]:
-    """Table and column of each reference, the rows that have one, and those whose reference leads nowhere."""
+def _references() -> tuple[tuple[sa.Table, tuple[_Reference, ...], Query], ...]:
+    """Each table with its references, and one statement that counts, for each, the rows that use it and the lost."""
     found = []
     for table in metadata.sorted_tables:
-        for name in sorted(REFERENCES.keys() & set(table.c.keys())):
-            column = table.c[name]
-            used = sa.and_(column.is_not(None), column != "")
-            parents = [metadata.tables[parent].alias() for parent in REFERENCES[name]]
-            lost = [sa.not_(sa.exists().where(parent.c.id == column)) for parent in parents]
-            key = [part for part in table.primary_key.columns if part.name != name]
-            broken = select(*key, column.label("leads_to")).where(used, *lost)
-            found.append((table.name, name, select(column).where(used).subquery(), broken))
+        references = tuple(_reference(table, name) for name in sorted(REFERENCES.keys() & set(table.c.keys())))
+        if references:
+            counts = [func.count(sa.case((condition, 1))) for one in references for condition in (one.used, one.lost)]
+            found.append((table, references, select(*counts).select_from(table)))
     return tuple(found)
 
 
+def _reference(table: sa.Table, name: str) -> _Reference:
+    column = table.c[name]
+    used = sa.and_(column.is_not(None), column != "")
+    parents = [metadata.tables[parent].alias() for parent in REFERENCES[name]]
+    lost = sa.and_(used, *(sa.not_(sa.exists().where(parent.c.id == column)) for parent in parents))
+    key = [part for part in table.primary_key.columns if part.name != name]
+    return _Reference(name, used, lost, select(*key, column.label("leads_to")).where(lost))
+
+
 def _dangling(survey: Survey, notes: Notes) -> None:
-    for table, name, used, broken in _references():
-        notes.examined += survey.count(used)
-        for row in survey.rows(broken):
-            notes.violated(table=table, **row._mapping, by=name)
+    for table, references, counts in _references():
+        [counted] = survey.rows(counts)
+        for one, used, lost in zip(references, counted[::2], counted[1::2], strict=True):
+            notes.examined += used
+            for row in survey.rows(one.broken) if lost else ():
+                notes.violated(table=table.name, **row._mapping, by=one.column)
 
 
 def _unreadable(survey: Survey, notes: Notes) -> None:
