@@ -129,7 +129,7 @@ class Reader:
                     continue
                 raise
             answer = StreamEventsResponse.FromString(raw)
-            if self.world.loop.time() > self.world.ended_keys.get(secret, math.inf) + ENDS_WITHIN_SECONDS:
+            if stream.arrived > self.world.ended_keys.get(secret, math.inf) + ENDS_WITHIN_SECONDS:
                 self.world.failed("A3 a stream goes on though its key was ended")
             if answer.HasField("event"):
                 self._take(segment, answer.event)

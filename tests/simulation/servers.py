@@ -46,7 +46,9 @@ class Stream:
 
     def __init__(self) -> None:
         self._said: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._heard: asyncio.Queue[bytes | BaseException] = asyncio.Queue()
+        self._heard: asyncio.Queue[tuple[float, bytes] | BaseException] = asyncio.Queue()
+        self.arrived = 0.0
+        """When the server said what was heard last."""
 
     def send(self, message: bytes | None) -> None:
         """Says something to the server; None for nothing more."""
@@ -58,7 +60,8 @@ class Stream:
             heard = await self._heard.get()
         if isinstance(heard, BaseException):
             raise heard
-        return heard
+        self.arrived, answer = heard
+        return answer
 
     async def said(self) -> AsyncGenerator[bytes, None]:
         """What the client says, for the server."""
@@ -69,7 +72,7 @@ class Stream:
         """Hands on what the server answers, to its end."""
         async with aclosing(answers):
             async for answer in answers:
-                self._heard.put_nowait(answer)
+                self._heard.put_nowait((asyncio.get_running_loop().time(), answer))
 
     def ended(self, pumping: asyncio.Future[None]) -> None:
         """The server has no more to say."""
