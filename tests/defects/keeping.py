@@ -40,7 +40,8 @@ def later_rounds_wait() -> None:
 @defect(Kind.BUSY, f"{SQLITE}a_write_takes_the_file_before_it_reads", "StorageUnavailable")
 def transaction_is_deferred() -> None:
     """A transaction that begins by reading asks to write too late, and is refused at once."""
-    rewrite(SqliteSession.begin, "BEGIN IMMEDIATE", "BEGIN")
+    for begin in (SqliteSession.begin, SqliteSession.begin_at_once):
+        rewrite(begin, "BEGIN IMMEDIATE", "BEGIN")
 
 
 @defect(Kind.BUSY, f"{SQLITE}a_second_opening_is_refused_in_words_that_help")
@@ -80,7 +81,7 @@ def answered_before_the_commit() -> None:
 )
 def lost_commit_is_run_again() -> None:
     """A commit whose answer was lost is taken not to have happened."""
-    rewrite(Writer._commit, "if not self._is_committed():", "if True:")
+    rewrite(Writer._commit, "if not (yield from self._is_committed()):", "if True:")
 
 
 @defect(Kind.OWN, f"{PROCESSES}all_that_a_reading_work_sees_is_of_one_state")
