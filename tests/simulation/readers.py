@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from comptoir.v1 import (
@@ -45,13 +45,16 @@ class Segment:
 class Reader:
     """Follows one log, by polling or by a stream."""
 
-    def __init__(self, world: World, credential: Credential, log_id: str, *, streams: bool) -> None:
+    def __init__(
+        self, world: World, credential: Credential, log_id: str, bots: Collection[str], *, streams: bool
+    ) -> None:
         self.world = world
         self.log_id = log_id
         self.segments: list[Segment] = []
         self.over = False
         self._credential = credential
         self._streams = streams
+        self._bots = bots
         self._draw = world.generator(f"reader {log_id} {streams}")
         self._cursors: dict[str, str] = {}
         self._saved = ""
@@ -150,6 +153,8 @@ class Reader:
 
     def _take(self, segment: Segment, event: Event) -> None:
         segment.events.append(event.event_id)
+        if event.bot_id and event.bot_id not in self._bots:
+            self.world.failed(f"A1 an event of another's bot was read: {event.type}")
         known = self._cursors.setdefault(event.event_id, event.cursor)
         if known != event.cursor:
             self.world.failed(f"E3 {event.event_id} has two cursors")

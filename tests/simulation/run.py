@@ -129,15 +129,18 @@ async def _life(world: World) -> None:
 
 
 def _readers(world: World, town: Town) -> list[Reader]:
-    readers = []
-    for actor, streams, who in (
-        ("reader polls", False, town.partners[0].credential),
-        ("reader streams", True, town.partners[1].credential),
-        ("channel streams", True, town.channel),
-    ):
-        if actor in world.plan.actors:
-            readers.append(Reader(world, who, who.owner, streams=streams))
-    return readers
+    first, second = town.partners
+    everybody = [partner.bot_id for partner in town.partners]
+    followers = (
+        ("reader polls", False, first.credential, [first.bot_id]),
+        ("reader streams", True, second.credential, [second.bot_id]),
+        ("channel streams", True, town.channel, everybody),
+    )
+    return [
+        Reader(world, who, who.owner, bots, streams=streams)
+        for actor, streams, who, bots in followers
+        if actor in world.plan.actors
+    ]
 
 
 async def _story(market: Market, story: Story) -> None:
