@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comptoir_server.app import webhooks
-from comptoir_server.domain.checkouts import Checkout, CheckoutState
+from comptoir_server.domain.checkouts import CaptureMode, Checkout, CheckoutState
 from comptoir_server.domain.payments import Payment, PaymentState
 from comptoir_server.standins.paypal import make_signer
 from comptoir_server.standins.paypal.signing import Signer
@@ -31,9 +31,9 @@ class Town:
     server: World
     paypal: paypal_world.World
 
-    async def asked(self) -> tuple[Checkout, Payment]:
+    async def asked(self, capture_mode: CaptureMode = CaptureMode.AUTOMATIC) -> tuple[Checkout, Payment]:
         """A checkout that was confirmed, and whose payer PayPal wants to see."""
-        checkout = await self.server.checkout()
+        checkout = await self.server.checkout(capture_mode=capture_mode)
         answer = await self.server.confirm(checkout)
         payment: Payment = answer["payment"]
         assert (payment.state, answer["checkout"].state) == (
@@ -137,3 +137,22 @@ async def test_a_payer_who_acts_after_calling_it_off_is_not_charged(town: Town) 
 
     assert (await town.server.now_checkout(checkout.id)).state == CheckoutState.CANCELED
     assert await town.paypal.effects() == []
+
+
+@pytest.mark.parametrize("mode", [CaptureMode.AUTOMATIC, CaptureMode.MANUAL])
+async def test_a_clock_that_is_put_back_before_the_payer_acts_undoes_nothing(town: Town, mode: CaptureMode) -> None:
+    checkout, payment = await town.asked(mode)
+    town.server.runtime.advance(-3_600)
+
+    await town.paypal.agree(payment.action_url, "action")
+    await town.delivered()
+    await town.server.work()
+    await town.delivered(times=2)
+    await town.server.work(66)
+
+    after = await town.server.now_payment(payment.id)
+    taken = mode == CaptureMode.AUTOMATIC
+    assert after.state == (PaymentState.CAPTURED if taken else PaymentState.AUTHORIZED)
+    assert (after.authorized, after.refunding, after.reversal_reason) == (24_000, 0, "")
+    assert (await town.server.now_checkout(checkout.id)).state == CheckoutState.COMPLETED
+    assert await town.paypal.effects() == [("capture" if taken else "authorization", 24_000)]

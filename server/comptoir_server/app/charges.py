@@ -134,10 +134,10 @@ def _order(case: Case, checkout: Checkout) -> Order:
 async def late_success(case: Case) -> None:
     """Money moved after the payment had ended otherwise: its state stays, and what moved is undone.
 
-    Nothing is undone that was booked already: then the evidence speaks of the very capture that paid.
+    Nothing is undone that was booked already: then the evidence speaks of the very hold or capture that paid.
     """
     booked = await case.tx.load(CAPTURES.list_by("by_payment", case.payment.id))
-    if any(capture.reference == case.outcome.reference for capture in booked):
+    if case.outcome.reference in {case.payment.reference, *(capture.reference for capture in booked)}:
         return
     checkout = await case.checkout()
     capture = await _take(case)

@@ -17,7 +17,7 @@ from comptoir_server.app.resuming import resume
 from comptoir_server.app.settlement import FINAL, SUCCESSES, WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
-from comptoir_server.domain.operations import Operation, delay_seconds
+from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
 from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
@@ -152,7 +152,11 @@ _TAKING = frozenset({OperationKind.CHARGE, OperationKind.CAPTURE})
 
 
 async def _operation(tx: Tx, payment: Payment, notice: Notice, outcome: Outcome) -> Operation | None:
-    """The latest operation whose outcome the notice can tell: of the same kind, on the object that it names."""
+    """The operation whose outcome the notice can tell: of the same kind, on the object that it names.
+
+    Of several it is the one that is under way; else one that its person did not have asked again; else the latest.
+    Their ids alone do not tell: a clock may have been put back between them.
+    """
     kinds = _TAKING if notice.operation in _TAKING else {notice.operation}
     objects = [notice.object_id] if notice.object_id else []
     if notice.operation != OperationKind.REFUND and payment.id not in objects:
@@ -164,8 +168,13 @@ async def _operation(tx: Tx, payment: Payment, notice: Notice, outcome: Outcome)
             if operation.kind in kinds and _can_end(OperationKind(operation.kind), outcome)
         ]
         if matching:
-            return max(matching, key=lambda operation: operation.id)
+            return max(matching, key=lambda one: (one.state != OperationState.DONE, not _asked_again(one), one.id))
     return None
+
+
+def _asked_again(operation: Operation) -> bool:
+    """Whether it was answered by asking for the person, and another operation followed once they had acted."""
+    return operation.outcome == OutcomeKind.REQUIRES_ACTION
 
 
 def _can_end(kind: OperationKind, outcome: Outcome) -> bool:
