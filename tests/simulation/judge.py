@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.operations import OperationState
+from comptoir_server.domain.payments import PaymentState
 from comptoir_server.providers.paypal import PaypalConfig
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal.webhooks import ATTEMPTS_MAX
@@ -111,6 +112,7 @@ def books(world: World, market: Market) -> list[str]:
     wrong += _twice(truth)
     wrong += _unwanted(world, account, truth, checkouts)
     wrong += _keys(world, account)
+    wrong += _undone(account, checkouts)
     wrong += _hasty(world, account)
     wrong += _tokens(world, truth)
     return wrong
@@ -180,6 +182,18 @@ def _unwanted(world: World, account: Account, truth: dict[str, Any], checkouts: 
         if checkouts[checkout_id].state in ENDED:
             wrong.append(f"C8 money is kept for a checkout that is {checkouts[checkout_id].state}")
     return wrong
+
+
+def _undone(account: Account, checkouts: Mapping[str, Row]) -> list[str]:
+    """Payments that were undone though nobody had called their checkout off, and nothing had ended before."""
+    for payment in account.payments.values():
+        checkout = checkouts[payment.checkout_id]
+        called_off = checkout.cancel_requested or checkout.state in ENDED
+        ended = payment.state in {PaymentState.DECLINED, PaymentState.FAILED, PaymentState.EXPIRED}
+        late = payment.reversal_reason.startswith("A capture")
+        if payment.reversal_reason and not (called_off or ended or late):
+            return [f"C8 a payment that was wanted was undone: {payment.state}, {checkout.state}"]
+    return []
 
 
 def _keys(world: World, account: Account) -> list[str]:

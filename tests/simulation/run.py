@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ def _alone() -> Iterator[list[Any]]:
     logging_before = structlog.get_config()
 
     def take(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> str:
-        error = line.get("exc_info")
+        error = sys.exc_info()[1] if line.get("exc_info") is True else line.get("exc_info")
         told = repr(error) if isinstance(error, BaseException) else str(line.get("exception", ""))
         if "Halt" not in told and "StorageUnavailable" not in told:
             for failed in concerned:
