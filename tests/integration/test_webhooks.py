@@ -15,10 +15,11 @@ from comptoir_server.domain.inbox import FOREIGN_SECONDS, DeliveryState
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.orders import Order, OrderState
 from comptoir_server.domain.payments import PaymentState, PendingState
-from comptoir_server.domain.wallets import WalletState
+from comptoir_server.domain.wallets import LINK_SECONDS, WalletState
 from comptoir_server.store import snapshots
 from comptoir_server.store.checks import check_database
 from comptoir_server.store.tables import INBOX, ORDERS, WALLETS
+from comptoir_server.store.tx import Tx
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY, LOST_REQUEST, Reply
 from tests.support.tally import refund_states, require_same_books, sends
@@ -343,6 +344,31 @@ async def test_the_token_that_a_delivery_brings_is_kept_sealed_until_it_is_acted
     assert waiting[0] == ()
     assert waiting[1] not in ("", token)
     assert (check_database(database_url, vault=world.deps.vault).broken, await kept()) == ((), "")
+
+
+async def test_a_permission_taken_back_before_its_link_is_confirmed_finds_the_wallet_that_comes_of_it(
+    world: World,
+) -> None:
+    notice = Notice("WH-1", "", NoticeKind.WALLET_REVOKED, wallet_token="token-to-come")
+    nobodys = Notice("WH-2", "", NoticeKind.WALLET_REVOKED, wallet_token="token-of-nobody")
+    for one in (notice, nobodys):
+        await deliver(world, one)
+    assert [await delivery_state(world, one) for one in (notice, nobodys)] == [DeliveryState.STORED] * 2
+
+    async def confirm_link(tx: Tx) -> None:
+        wallet = await tx.load(WALLETS.lock(world.wallet_id))
+        assert wallet is not None
+        tx.put(replace(wallet, token_hash=world.deps.vault.hash("provider token", "token-to-come")))
+
+    await world.deps.store.write(confirm_link)
+    await world.work(6)
+
+    wallet = await world.deps.store.read(lambda tx: tx.load(WALLETS.get(world.wallet_id)))
+    assert wallet is not None
+    assert (wallet.state, await delivery_state(world, notice)) == (WalletState.NEEDS_RELINK, DeliveryState.PROCESSED)
+    assert await delivery_state(world, nobodys) == DeliveryState.STORED
+    await world.work(LINK_SECONDS)
+    assert await delivery_state(world, nobodys) == DeliveryState.PROCESSED
 
 
 # --- A success that comes too late -----------------------------------------------------------------

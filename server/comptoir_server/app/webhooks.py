@@ -21,6 +21,7 @@ from comptoir_server.domain.operations import Operation, OperationState, delay_s
 from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
+from comptoir_server.domain.wallets import LINK_SECONDS
 from comptoir_server.runtime import MICROSECONDS, fault
 from comptoir_server.store import snapshots
 from comptoir_server.store.tables import CAPTURES, INBOX, OPERATIONS, PAYMENTS, REFUNDS
@@ -77,7 +78,7 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
         current = await tx.load(INBOX.lock((provider, event_id)))
         if current is None or current.state == DeliveryState.PROCESSED:
             return
-        if confirmed is not None and await _act(deps, tx, provider, confirmed):
+        if confirmed is not None and await _act(deps, tx, provider, confirmed, current.create_time):
             tx.put(_moved(_without_token(current), DeliveryCommand.PROCESS))
         elif tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS and current.state == DeliveryState.STORED:
             tx.put(_moved(current, DeliveryCommand.DISOWN))
@@ -109,11 +110,14 @@ def _moved(delivery: Delivery, command: DeliveryCommand) -> Delivery:
     return replace(delivery, state=move("delivery", DELIVERY_TRANSITIONS, delivery.state, command))
 
 
-async def _act(deps: Deps, tx: Tx, provider: str, notice: Notice) -> bool:
-    """True when the notice was acted upon, or needs no action; False while its object is unknown."""
+async def _act(deps: Deps, tx: Tx, provider: str, notice: Notice, since: int) -> bool:
+    """True when the notice was acted upon, or needs no action; False while its object is unknown.
+
+    A token that no wallet has may be that of a link: it becomes a wallet in the time that a link has, or never.
+    """
     if notice.kind == NoticeKind.WALLET_REVOKED:
-        await wallet_revoked(tx, provider, deps.vault.hash("provider token", notice.wallet_token))
-        return True
+        known = await wallet_revoked(tx, provider, deps.vault.hash("provider token", notice.wallet_token))
+        return known or tx.now >= since + LINK_SECONDS * MICROSECONDS
     if notice.kind == NoticeKind.OTHER or notice.outcome is None or notice.operation is None:
         return True
     payment = await _payment(tx, provider, notice)
