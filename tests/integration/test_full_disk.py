@@ -23,7 +23,6 @@ from comptoir.v1 import (
     GetCheckoutRequest,
     ListCheckoutsRequest,
     ListEventsRequest,
-    Payment,
 )
 from tests.support import fuse
 from tests.support.bank import MASTER_KEY
@@ -185,11 +184,6 @@ async def test_a_full_disk_refuses_cleanly_loses_nothing_and_heals_by_itself(
             assert await site.server.stop() == 0
             account = read(room.database)
             assert customers.contradictions(account) == []
-            assert {yes.answer.payment.state for yes in customers.said} <= {
-                Payment.STATE_CAPTURED,
-                Payment.STATE_FAILED,
-                Payment.STATE_PROCESSING,
-            }
             require_equal_books(account, await site.standin.books())
             code, said = await site.check()
             assert code == 0, said

@@ -197,7 +197,7 @@ class Bank:
         cuts = quantiles(delays, n=100)
         return {
             "kills": len(self.killed),
-            "answers": sum(len(one.said) + len(one.returned) for one in self.customers),
+            "answers": sum(one.answers for one in self.customers),
             "captures": len(account.captures),
             "refunds": len(account.refunds),
             "events": len(self.log),

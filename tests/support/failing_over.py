@@ -95,7 +95,7 @@ class Outcome:
             "failovers with the answer to a COMMIT lost": self.failing.ways[Cut.AFTER.value],
             "failovers with a COMMIT lost": self.failing.ways[Cut.BEFORE.value],
             "requests sent": sum(len(customers.sent) for customers in all_customers),
-            "answers": sum(len(customers.said) + len(customers.returned) for customers in all_customers),
+            "answers": sum(customers.answers for customers in all_customers),
             "captures": len(self.account.captures) if self.account else 0,
         }
 

@@ -33,6 +33,10 @@ POINTS = (
     "charge.answered",
     "refund.sent",
     "refund.answered",
+    "capture.sent",
+    "capture.answered",
+    "void.sent",
+    "void.answered",
     "settle.committed",
     "answer.unsent",
     "batch.flushed",
@@ -40,7 +44,14 @@ POINTS = (
     "webhook.stored",
     "webhook.processed",
 )
-STRIKES = (("orders.capture", "lost_answer"), ("captures.refund", "lost_answer"), ("orders.capture", "error_after"))
+STRIKES = (
+    ("orders.capture", "lost_answer"),
+    ("orders.capture", "error_after"),
+    ("captures.refund", "lost_answer"),
+    ("orders.authorize", "lost_answer"),
+    ("authorizations.capture", "lost_answer"),
+    ("authorizations.void", "lost_answer"),
+)
 """Money moves, and the server is not told; 5xx after the effect is the same in other words."""
 
 OPTIONS = {"--drain-seconds": "2"}
@@ -189,7 +200,7 @@ class Outcome:
             "kills": self.killing.kills.total(),
             "kills with a lost answer and forgotten keys": self.killing.lost,
             "requests sent": len(customers.sent),
-            "answers": len(customers.said) + len(customers.returned),
+            "answers": customers.answers,
             "payments": len(self.account.payments),
             "captures": len(self.account.captures),
             "refunds": len(self.account.refunds),
@@ -214,7 +225,7 @@ async def kill_again_and_again(folder: Path, kills: int, seed: str, changes: Ord
         async with buying(one.customers) as traffic:
             for number, kill in enumerate(schedule(random.Random(seed), kills), 1):
                 await one.suffer(kill)
-                traffic.require_alive()
+                await traffic.go_on()
                 if number % CHECK_EVERY == 0:
                     one.check()
             traffic.enough.set()

@@ -78,7 +78,8 @@ def read_from(connection: sa.Connection) -> Account:
 
 
 def require_equal_books(account: Account, books: dict[str, Any]) -> tuple[int, int]:
-    """Every capture and every refund is in both books with the same amount, and no checkout was paid twice.
+    """Every capture and every refund is in both books with the same amount, no checkout was paid twice, and what is
+    held is held in both.
 
     Answers how many captures and refunds there are.
     """
@@ -110,4 +111,7 @@ def require_equal_movements(account: Account, books: dict[str, Any]) -> tuple[in
         one["id"]: (one["capture_id"], one["minor_units"]) for one in books["refunds"] if one["status"] == "COMPLETED"
     }
     assert given == taken_back, f"the refunds differ: {given.items() ^ taken_back.items()}"
+    held = {payment.id for payment in account.payments.values() if payment.state == PaymentState.AUTHORIZED}
+    held_there = {one["custom_id"] for one in books["authorizations"] if one["status"] == "CREATED"}
+    assert held == held_there, f"the holds differ: {held ^ held_there}"
     return len(ours), len(given)

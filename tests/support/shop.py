@@ -16,6 +16,7 @@ import httpx
 from comptoir import AsyncClient, AsyncServices, line_item, money, total_of
 from comptoir._runtime import Runtime
 from comptoir.v1 import (
+    CaptureMode,
     Checkout,
     ConfirmCheckoutRequest,
     ConfirmCheckoutResponse,
@@ -108,10 +109,17 @@ class Shop:
         confirmed = await person.services.wallets.confirm_wallet_link(request, timeout_seconds=PATIENCE_SECONDS)
         return confirmed.wallet.wallet_id
 
-    async def checkout(self, person: Person, minor_units: int = 24_000) -> Checkout:
+    async def checkout(
+        self,
+        person: Person,
+        minor_units: int = 24_000,
+        capture_mode: CaptureMode.ValueType = CaptureMode.CAPTURE_MODE_AUTOMATIC,
+    ) -> Checkout:
         """A new open checkout of one item."""
         items = [line_item("Flight", money(minor_units, "USD"), item_reference="CM417")]
-        request = CreateCheckoutRequest(session_id=person.session_id, items=items, total=total_of(items))
+        request = CreateCheckoutRequest(
+            session_id=person.session_id, items=items, total=total_of(items), capture_mode=capture_mode
+        )
         return (await self.partner.checkouts.create_checkout(request, timeout_seconds=PATIENCE_SECONDS)).checkout
 
     async def pay(self, person: Person, minor_units: int = 24_000) -> Payment:
