@@ -22,7 +22,8 @@ from grpc_status import rpc_status
 from comptoir.v1 import checkout_pb2, checkout_pb2_grpc, event_pb2, event_pb2_grpc, session_pb2, session_pb2_grpc
 from comptoir_server.app.call import CallContext
 from comptoir_server.domain.errors import not_found
-from comptoir_server.transport.boundary import REQUEST_BYTES_MAX, Limits
+from comptoir_server.transport.boundary import REQUEST_BYTES_MAX
+from comptoir_server.transport.capacity import Limits
 from comptoir_server.transport.server import MESSAGE_BYTES_MAX, ListenError, Server, Tls, is_loopback
 from tests.support.door import METHODS, Subscribe, World, absent_id, open_world
 

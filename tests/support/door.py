@@ -29,7 +29,8 @@ from comptoir_server.store.tables import RELATIONS
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport import policy
 from comptoir_server.transport.binding import bind, snake
-from comptoir_server.transport.boundary import Boundary, Limits
+from comptoir_server.transport.boundary import Boundary
+from comptoir_server.transport.capacity import Limits
 from comptoir_server.transport.failures import Failed
 from comptoir_server.vault import Vault
 

@@ -22,7 +22,8 @@ from comptoir_server.domain.partners import Partner, PartnerState
 from comptoir_server.log import ALLOWED
 from comptoir_server.store.errors import IntegrityError, StorageUnavailable
 from comptoir_server.transport import policy
-from comptoir_server.transport.boundary import ANSWER_MARGIN_SECONDS, REQUEST_BYTES_MAX, Limits
+from comptoir_server.transport.boundary import ANSWER_MARGIN_SECONDS, REQUEST_BYTES_MAX
+from comptoir_server.transport.capacity import Limits
 from comptoir_server.transport.failures import DOMAIN, UNIMPLEMENTED, Failed
 from tests.support.door import (
     METHODS,

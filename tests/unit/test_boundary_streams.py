@@ -16,7 +16,7 @@ from comptoir_server.app import credentials
 from comptoir_server.domain.errors import not_found
 from comptoir_server.domain.partners import KeyState
 from comptoir_server.transport import boundary
-from comptoir_server.transport.boundary import Limits
+from comptoir_server.transport.capacity import Limits
 from comptoir_server.transport.failures import UNIMPLEMENTED
 from comptoir_server.transport.feed import BUFFERED
 from tests.support.door import (

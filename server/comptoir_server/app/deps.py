@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from comptoir_server.app.lines import Lines
 from comptoir_server.app.ports import Provider
 from comptoir_server.app.settled import Settled
 from comptoir_server.runtime import Runtime
@@ -34,3 +35,4 @@ class Deps:
     providers: Mapping[str, Provider]
     settled: Settled
     settings: Settings
+    lines: Lines = field(default_factory=Lines)

@@ -27,7 +27,12 @@ def begin(
     descriptor: str = "",
     queued: bool = False,
 ) -> Operation:
-    """A new operation, put in this transaction; leased to this process, or `queued` for the reconciler to start."""
+    """A new operation, put in this transaction; leased to this process, or `queued` for the reconciler to start.
+
+    Raises OVERLOADED where it would be sent at once and its provider has as much to answer as it may.
+    """
+    if not queued:
+        deps.lines.require_room(payment.provider)
     limit = int(deps.providers[payment.provider].capabilities.call_limit_seconds * MICROSECONDS)
     send_before = tx.now + 2 * limit
     lease_until = 0 if queued else send_before + limit

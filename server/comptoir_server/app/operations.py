@@ -43,7 +43,9 @@ async def drive(deps: Deps, operation: Operation) -> None:
     operation to the reconciler, once the lease has run out.
     """
     fault("begin.committed")
-    await _settle(deps, operation, await _carry_out(deps, operation), "reply")
+    with deps.lines.taken(operation.provider):
+        outcome = await _carry_out(deps, operation)
+    await _settle(deps, operation, outcome, "reply")
 
 
 async def _carry_out(deps: Deps, operation: Operation) -> Outcome:

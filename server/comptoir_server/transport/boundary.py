@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -24,6 +23,7 @@ from comptoir_server.runtime import Runtime
 from comptoir_server.transport import failures, observe
 from comptoir_server.transport.begun import Begun
 from comptoir_server.transport.binding import Bound, bind
+from comptoir_server.transport.capacity import Capacity, Limits, owner_of
 from comptoir_server.transport.failures import Failed, Failures
 from comptoir_server.transport.feed import Ended, Feed
 from comptoir_server.transport.fields import require_fine
@@ -53,15 +53,6 @@ LAST_WORD_SECONDS = 1.0
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one process takes on at once."""
-
-    calls: int = 1_000
-    streams: int = 10_000
-    streams_of_one_caller: int = 250
-
-
 class Boundary:
     """The methods of a server, ready to be called by path, such as `/comptoir.v1.CheckoutService/GetCheckout`."""
 
@@ -70,6 +61,7 @@ class Boundary:
         self._deps = deps
         self._bound = bind(deps.settings.mode) if bound is None else bound
         self._limits = limits or Limits()
+        self._capacity = Capacity(self._limits)
         self._failures = Failures()
         self._calls = 0
         self._feeds: dict[Feed, str] = {}
@@ -111,7 +103,8 @@ class Boundary:
             seconds = self._seconds(bound.method, time_left)
             arguments = bound.convert(request)
             call = self._context(bound.method, principal, request, started + seconds - ANSWER_MARGIN_SECONDS)
-            answer = await self._answer(bound, call, arguments, seconds - min(LATE_MARGIN_SECONDS, seconds / 2))
+            late = started + seconds - min(LATE_MARGIN_SECONDS, seconds / 2)
+            answer = await self._in_turn(bound, principal, call, arguments, late)
             written = bound.writers[principal.caller](answer)
             reason = observe.OK
             return written
@@ -227,6 +220,19 @@ class Boundary:
             request_id=request_id,
             fingerprint=fingerprint,
         )
+
+    async def _in_turn(
+        self, bound: Bound, principal: Principal, call: CallContext, arguments: dict[str, Any], late: float
+    ) -> dict[str, Any]:
+        """What the use case answers until `late`, once it is this call's turn."""
+        desk, owner = self._capacity.desk(bound.method), owner_of(principal)
+        if not desk.try_take(owner):
+            needed = TIME_NEEDED_SECONDS if bound.method.waits_seconds else 0.0
+            await desk.take(owner, late - needed - self._deps.runtime.monotonic())
+        try:
+            return await self._answer(bound, call, arguments, late - self._deps.runtime.monotonic())
+        finally:
+            desk.give(owner)
 
     async def _answer(
         self, bound: Bound, call: CallContext, arguments: dict[str, Any], seconds: float

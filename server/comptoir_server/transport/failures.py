@@ -142,6 +142,25 @@ def overloaded() -> Refused:
     )
 
 
+def too_many_calls() -> Refused:
+    """One owner has as many calls waiting as it may, while the server is busy."""
+    return Refused(
+        Reason.RATE_LIMITED,
+        "The server is busy, and as many of your calls are waiting as may. This one did nothing. Send it again after "
+        "the delay, and fewer at once.",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
+def too_slow() -> Refused:
+    """A stream that was not read for too long."""
+    return Refused(
+        Reason.RATE_LIMITED,
+        "What this stream had to say was not read for too long, and it was ended. Open it again from where you are.",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
 def too_many_streams(most: int) -> Refused:
     """One caller has as many streams open as it may."""
     return Refused(

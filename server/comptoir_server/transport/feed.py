@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from comptoir_server.runtime import Runtime
+from comptoir_server.transport import failures
 
 BUFFERED = 16
 """How many answers may wait for a slow reader before the use case waits too."""
+
+SLOW_SECONDS = 60.0
+"""For how long a reader may take nothing before the use case is ended; what was made until then is not lost on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,22 @@ class Feed:
         self._task.cancel()
         await asyncio.wait({self._task})
 
+    async def _make_room(self) -> None:
+        """Waits until the reader has taken something. Raises RATE_LIMITED where it does not for too long."""
+        if not self._room.locked():
+            await self._room.acquire()
+            return
+        try:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await self._room.acquire()
+        except TimeoutError:
+            raise failures.too_slow() from None
+
     async def _run(self, answers: AsyncGenerator[dict[str, Any], None]) -> None:
         try:
             async with aclosing(answers):
                 async for answer in answers:
-                    await self._room.acquire()
+                    await self._make_room()
                     self._items.put_nowait(answer)
         except Exception as error:  # noqa: BLE001 - handed on to the reader, who tells the caller and the log
             self._items.put_nowait(Ended(error))

@@ -21,12 +21,17 @@ STATUS_DETAILS = "grpc-status-details-bin"
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
+_TOO_MUCH = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
 _METADATA_BYTES_MAX = 8 * 1024
 MESSAGE_BYTES_MAX = 4 * REQUEST_BYTES_MAX
 """Where gRPC itself refuses a request. Up to here the boundary does, and says which field is at fault and why."""
 
 _CALLS_MAX = 50_000
 """Where gRPC itself refuses calls; the boundary's own limits, which say more to the caller, lie below."""
+
+HOLD_SECONDS = 0.5
+"""How long a refusal for too much is held back: whoever asks again at once, and again, is not to live on refusals."""
 
 AWAITED_MAX = 2_000
 AWAITED_SECONDS = 2.0
@@ -201,6 +206,8 @@ def _unary(boundary: Boundary, path: str, awaited: Awaited) -> Callable[[bytes, 
         try:
             return await boundary.unary(path, context.invocation_metadata(), raw, context.time_remaining())
         except Failed as failed:
+            if failed.code == _TOO_MUCH:
+                await boundary.runtime.sleep(HOLD_SECONDS)
             _fail(context, failed)
             return b""
 
