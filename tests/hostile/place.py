@@ -10,10 +10,11 @@ import random
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.descriptor import FieldDescriptor
@@ -22,11 +23,15 @@ from google.protobuf.message import Message
 from comptoir_server.app.call import Caller
 from comptoir_server.app.provisioning import provision_operator
 from comptoir_server.store.checks import check_connection
+from comptoir_server.transport.binding import bind
 from comptoir_server.transport.boundary import Boundary
 from tests.support import linking
 from tests.support.databases import new_sqlite
 from tests.support.door import METHODS, metadata_of
 from tests.support.world import MovableRuntime
+
+SEED = 20_261_128
+"""What continuous integration draws from."""
 
 START = 1_790_000_000_000_000
 """When everything begins, in microseconds."""
@@ -118,6 +123,13 @@ class Place:
             self.strangers = [found for caller, found in self.credentials.items() if caller != Caller.OPERATOR]
         self.own.clear()
         self.credentials = {Caller.OPERATOR: self.operator}
+
+    def spoil(self, method: str, wrong: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Has a method of the door do what it must not."""
+        bound = bind("test")
+        path = METHODS[method].path
+        bound[path] = replace(bound[path], function=wrong(bound[path].function))
+        self.boundary = Boundary(self.world.deps, bound)
 
     async def idle(self) -> bool:
         """Waits for what calls have left running; False where it had to be cancelled."""

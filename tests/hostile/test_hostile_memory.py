@@ -13,8 +13,7 @@ from comptoir_server import log
 from comptoir_server.app.deps import Deps
 from tests.hostile.campaign import Campaign
 from tests.hostile.memory import MIB, growth
-from tests.hostile.place import Place, open_place
-from tests.hostile.test_hostile_calls import SEED, spoil
+from tests.hostile.place import SEED, Place, open_place
 from tests.support.door import METHODS
 
 CALLS = 20
@@ -44,7 +43,7 @@ async def test_a_use_case_that_keeps_what_it_is_given_is_noticed(place: Place) -
 
     campaign = Campaign(place, SEED)
     await campaign.settle_in()
-    spoil(place, "GetPartner", greedy)
+    place.spoil("GetPartner", greedy)
 
     assert await growth(campaign, ["GetPartner"], CALLS, PASSES) > GROWTH_MAX
     assert len(kept) > PASSES * GROWTH_MAX // MIB

@@ -10,8 +10,7 @@ import pytest
 
 from comptoir_server import log
 from tests.hostile.pages import SECURITY, Answer, Pages, Request, attempt, complaints, run
-from tests.hostile.place import Place, open_place
-from tests.hostile.test_hostile_calls import SEED
+from tests.hostile.place import SEED, Place, open_place
 
 VISITS = 40
 """How many links are followed; each makes some sixty hostile requests."""

@@ -23,8 +23,7 @@ from tests.hostile import judge
 from tests.hostile.campaign import before
 from tests.hostile.inputs import Input, Metadata, hostile, valid
 from tests.hostile.judge import Outcome, complaints
-from tests.hostile.place import ANSWERS_MAX, Place, open_place
-from tests.hostile.test_hostile_calls import SEED
+from tests.hostile.place import ANSWERS_MAX, SEED, Place, open_place
 from tests.support.door import METHODS
 
 CALLS = 20

@@ -223,6 +223,8 @@ def _stream(boundary: Boundary, path: str, awaited: Awaited) -> Callable[[Any, A
                 async for each in answers:
                     yield each
         except Failed as failed:
+            if failed.code == _TOO_MUCH:
+                await boundary.runtime.sleep(HOLD_SECONDS)
             _fail(context, failed)
 
     return answer
