@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -26,7 +27,13 @@ async def walk(names: Sequence[str]) -> Findings:
 def main() -> int:
     """Prints the table, then what must not have been; answers 1 where there is anything of that."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    findings = asyncio.run(walk(sys.argv[1:]))
+    parser = argparse.ArgumentParser(prog="python -m tests.access", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help="such as GetCheckout; all where none is given")
+    wanted = parser.parse_args().methods
+    for name in wanted:
+        if name not in METHODS:
+            parser.error(f"there is no method {name}")
+    findings = asyncio.run(walk(wanted))
     printed(findings.cells)
     for sentence in findings.violations:
         print(sentence, file=sys.stderr)
