@@ -35,7 +35,7 @@ LEAST_SECONDS = 1.0
 
 WAYS = ("deadline", "hang-up", "closed connection", "patience")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ RUNNING = 8
 SLOW_SECONDS = 4.5
 """How long the stand-in keeps its answers to itself after the money has moved."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ LATENCY_SECONDS = 0.1
 
 SLOW_SECONDS = 3.0
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass

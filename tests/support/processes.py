@@ -31,8 +31,10 @@ HOST = "127.0.0.1"
 PORTS = range(20_000, 32_000)
 """Below those that a system gives to connections, so that a server finds its port free when it comes back."""
 
-START_SECONDS = 45.0
-STOP_SECONDS = 45.0
+START_SECONDS = 150.0
+"""A process is started by two seconds of work, which take a minute where dozens are started on few processors."""
+
+STOP_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 CALL_SECONDS = 15.0
 TAIL_LINES = 30
