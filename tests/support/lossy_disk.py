@@ -215,6 +215,7 @@ def main(backing: str, folder: str) -> None:
         disk.capacity = disk.room()[0] - disk.room()[1] + int(rest[0]) if rest else UNLIMITED
         disk.lock.release()
         print("{}", flush=True)
+    fuse.unmount(Path(folder))  # whoever told it what to do has gone
 
 
 if __name__ == "__main__":
