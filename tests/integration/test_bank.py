@@ -16,7 +16,7 @@ from tests.support.overheard import Call, driven_by_two
 SEED = 20_261_201
 KILLS = 5
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_two_processes_that_send_one_instruction_at_once_are_found_out() -> None:

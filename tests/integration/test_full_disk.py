@@ -43,7 +43,7 @@ TRIES = 400
 TABLESPACE_BYTES = 24 << 20
 BLOCK = 1 << 16
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
