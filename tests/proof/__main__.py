@@ -45,15 +45,15 @@ class Instrument:
 
 INSTRUMENTS: dict[str, Instrument] = {
     "worlds": Instrument("worlds", "simulated worlds", 20_000, 200),
-    "kills": Instrument("kills", "kills with -9", 1_000, 50),
-    "power cuts": Instrument("power_cuts", "power cuts", 300, 15),
-    "failovers": Instrument("failovers", "PostgreSQL failovers", 30, 2),
-    "bank": Instrument("bank", "minutes of three servers under the bank test", 30, 1),
+    "kills": Instrument("kills", "kills with -9", 1_000, 100),
+    "power cuts": Instrument("power_cuts", "power cuts", 300, 50),
+    "failovers": Instrument("failovers", "PostgreSQL failovers", 30, 6),
+    "bank": Instrument("bank", "kills of one of three servers, every five seconds", 360, 20),
     "hostile": Instrument("hostile", "hostile inputs a method", 20_000, 500),
     "access": Instrument("access", "programs of two tenants", 2_000, 20),
     "canaries": Instrument("canaries", "programs with canaries", 500, 10),
-    "defects": Instrument("defects", "planted defects, all of them", 1, 1),
-    "overload": Instrument("overload", "minutes at four times the capacity", 10, 1),
+    "defects": Instrument("defects", "pairs of planted defects", 200, 20),
+    "overload": Instrument("overload", "seconds of noise, and of each abuse", 600, 30),
 }
 
 

@@ -46,8 +46,8 @@ async def _run(scale: int, seed: int, report: Callable[[str], None]) -> tuple[Fi
         report(f"hostile: {figures['calls']} calls, {figures['requests']} requests, {len(violations)} wrong")
         seed += 1
     figures["seeds"] = f"{first} to {seed - 1}"
-    figures["most CPU of a call, ms"] = round(slowest * 1_000)
-    figures["resident, MiB"] = resident_bytes() // MIB
+    figures["most CPU of a call, ms"] = round(slowest * 1_000.0, 1)
+    figures["resident, MiB"] = round(resident_bytes() / MIB, 1)
     return figures, violations
 
 

@@ -28,10 +28,10 @@ async def _run(scale: int, report: Callable[[str], None]) -> tuple[Figures, list
     with tempfile.TemporaryDirectory() as folder:
         shares, ended, lines, grown = await overload(Path(folder), float(scale))
     report("\n".join(lines))
-    figures["answered alone, %"] = round(shares["alone"] * 100)
-    figures["answered beside, %"] = round(shares["beside"] * 100)
+    figures["answered alone, %"] = round(shares["alone"] * 100.0, 1)
+    figures["answered beside, %"] = round(shares["beside"] * 100.0, 1)
     figures["noisy calls"] = ended.total()
-    figures["grown by the noise, MiB"] = grown // MIB
+    figures["grown by the noise, MiB"] = round(grown / MIB, 1)
     if shares["beside"] < SHARE_MIN * shares["alone"]:
         violations.append(f"beside a noisy partner only {shares['beside']:.0%} was answered")
     if grown > GROWTH_MAX:
@@ -41,7 +41,7 @@ async def _run(scale: int, report: Callable[[str], None]) -> tuple[Figures, list
             for kind in KINDS:
                 waits, said, size = await before_and_during(shop, person, server, kind, float(scale))
                 report(f"{kind} ({said}): {waits}, {size // MIB:+} MiB")
-                figures[f"{kind}: p99, ms"] = round(waits.at(0.99) * 1_000)
+                figures[f"{kind}: p99, ms"] = round(waits.at(0.99) * 1_000.0, 1)
                 if size > ABUSE_GROWTH_MAX:
                     violations.append(f"the server grew by {size // MIB} MiB under {kind}")
             if not server.child.running:
