@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from comptoir.v1 import (
@@ -55,6 +55,7 @@ class Reader:
         self._credential = credential
         self._streams = streams
         self._bots = bots
+        self._wanted: set[str] = set()
         self._draw = world.generator(f"reader {log_id} {streams}")
         self._cursors: dict[str, str] = {}
         self._saved = ""
@@ -136,7 +137,7 @@ class Reader:
                 self.world.failed("A3 a stream goes on though its key was ended")
             if answer.HasField("event"):
                 self._take(segment, answer.event)
-                if self._draw.random() < STALL:
+                if self._draw.random() < STALL and not self.world.healed:
                     await self.world.pause(2.0)
                 if self._draw.random() < CRASH / 3:
                     return
@@ -171,16 +172,19 @@ class Reader:
                 wrong.append(f"E2 {self.log_id}: events were read out of order or with a gap")
             if not place[segment.earliest] < places[0] <= place[segment.latest] + 1:
                 wrong.append(f"E4 {self.log_id}: resumed elsewhere than it had left off")
-        if set(log) - {event_id for segment in self.segments for event_id in segment.events}:
+        if self._wanted - self._read():
             wrong.append(f"E3 {self.log_id}: events were never read")
         return wrong
 
-    async def catch_up(self, log: Sequence[str], seconds: float) -> None:
-        """Waits until everything was read, and ends."""
+    async def catch_up(self, log: Callable[[], Sequence[str]], seconds: float) -> None:
+        """Waits until everything was read that the log holds, and ends."""
         deadline = self.world.loop.time() + seconds
-        wanted = set(log)
-        while self.world.loop.time() < deadline:
-            if wanted <= {event_id for segment in self.segments for event_id in segment.events}:
+        while True:
+            self._wanted = set(log())
+            if self._wanted <= self._read() or self.world.loop.time() > deadline:
                 break
             await asyncio.sleep(5.0)
         self.over = True
+
+    def _read(self) -> set[str]:
+        return {event_id for segment in self.segments for event_id in segment.events}

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -30,7 +31,7 @@ LIVENESS_SECONDS = 4 * 3_600.0
 """Within which everything must be decided once nothing goes wrong any more: the longest wait of the reconciler is an
 hour, and a clock that was wrong may have put it off by another."""
 
-CAUGHT_UP_SECONDS = 120.0
+CAUGHT_UP_SECONDS = 1_800.0
 LOOK_SECONDS = 20.0
 
 COLLECT_EVERY = 25
@@ -121,7 +122,7 @@ async def _life(world: World) -> None:
     await _decide(world)
     world.undecided = False
     for reader in readers:
-        await reader.catch_up(judge.log_of(world, reader.log_id), CAUGHT_UP_SECONDS)
+        await reader.catch_up(partial(judge.log_of, world, reader.log_id), CAUGHT_UP_SECONDS)
     if reading:
         await asyncio.wait(reading, timeout=CAUGHT_UP_SECONDS)
     await _judge(world, market, readers)

@@ -38,7 +38,7 @@ RARE_POINT = 2.5
 
 CRASHES_MAX = 16
 DOWN_SECONDS = 4.0
-STEPS_BETWEEN_CRASHES = 500
+STEPS_BETWEEN_CRASHES = 350
 PACES_SECONDS = (2.0, 10.0, 20.0, 30.0)
 HEALED_PACE_SECONDS = 300.0
 """The longest between two rounds of the workers: drawn before healing, and longer after it."""
