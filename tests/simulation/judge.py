@@ -67,9 +67,15 @@ def undecided(world: World) -> list[str]:
     return [
         *wanted,
         *_linking(world),
-        *(f"webhook {row.event_type}" for row in waiting.all()),
+        *(f"webhook {row.event_type}" for row in waiting.all() if not _is_gone(world, json.loads(row.notice))),
         *(f"delivery {one.event.type}" for one in travelling),
     ]
+
+
+def _is_gone(world: World, notice: dict[str, Any]) -> bool:
+    """Whether it speaks of an order that nobody paid and that the provider has dropped: in a week it is foreign."""
+    order = world.paypal.state.books.orders.get(notice["order_reference"])
+    return order is not None and order.expired(world.clock.now())
 
 
 def _linking(world: World) -> list[str]:
