@@ -162,7 +162,7 @@ class Database:
 
     def _new_feeder(self) -> Feeder:
         if self._backend.writes_in_the_loop:
-            return LoopFeeder(self._writer, batch_max=self._backend.batch_max)
+            return LoopFeeder(self._writer, self._runtime, batch_max=self._backend.batch_max)
         return ThreadFeeder(self._writer, self._runtime, batch_max=self._backend.batch_max)
 
     def _start(self, run: Callable[[], None], name: str) -> None:

@@ -83,8 +83,9 @@ class LoopFeeder:
     gathers. Everything but `run` belongs to the loop's thread.
     """
 
-    def __init__(self, writer: Writer, *, batch_max: int) -> None:
+    def __init__(self, writer: Writer, runtime: Runtime, *, batch_max: int) -> None:
         self._writer = writer
+        self._runtime = runtime
         self._batch_max = batch_max
         self._waiting: list[Job] = []
         self._steps: Steps[list[Job]] | None = None
@@ -123,7 +124,7 @@ class LoopFeeder:
         enough = min(self._size, self._batch_max)
         if len(self._waiting) < enough and self._size >= LOAD and not self._closing:
             if self._scheduled is None:
-                self._scheduled = self._loop.call_later(LINGER_SECONDS, self._begin)
+                self._scheduled = self._runtime.call_later(LINGER_SECONDS, self._begin)
         elif self._scheduled is None or isinstance(self._scheduled, asyncio.TimerHandle):
             if self._scheduled is not None:
                 self._scheduled.cancel()
