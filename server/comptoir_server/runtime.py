@@ -55,7 +55,7 @@ class Runtime:
         """Suspends the caller for `seconds` (0 gives way once)."""
         await asyncio.sleep(seconds)
 
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    def after(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls `callback` in the running loop after `seconds`, unless what is answered is cancelled before."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 

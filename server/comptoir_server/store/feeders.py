@@ -124,7 +124,7 @@ class LoopFeeder:
         enough = min(self._size, self._batch_max)
         if len(self._waiting) < enough and self._size >= LOAD and not self._closing:
             if self._scheduled is None:
-                self._scheduled = self._runtime.call_later(LINGER_SECONDS, self._begin)
+                self._scheduled = self._runtime.after(LINGER_SECONDS, self._begin)
         elif self._scheduled is None or isinstance(self._scheduled, asyncio.TimerHandle):
             if self._scheduled is not None:
                 self._scheduled.cancel()
