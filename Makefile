@@ -40,7 +40,7 @@ gen: setup ## stubs and error classes from the protos
 	@$(BIN)/python clients/generate.py
 
 bench: setup ## measure speed on this machine
-	@$(BIN)/python -m tests.load.bench
+	@$(BIN)/python -m tests.load.bench $(BENCH_ARGS)
 
 proof: setup ## hours of what `make test` runs in short, into tests/proof/REPORT.md; goes on where it was
 	@$(BIN)/python -m tests.proof $(PROOF_ARGS)

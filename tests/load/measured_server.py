@@ -1,43 +1,41 @@
 """The server that is measured: the real door, use cases, store and log, an instant provider, and an empty method.
 
-    python -m tests.load.measured_server DATABASE_URL CHECKOUTS [PROFILE_FILE]
+    python -m tests.load.measured_server DATABASE_URL [--past PAYMENTS] [--batch-max WORKS] [--profile]
 
-Makes one partner, a person a caller with a wallet and a session, and CHECKOUTS open checkouts; prints one JSON line
-(port, keys, who, and the checkouts of each), then serves until its standard input closes.
+Prints one JSON line (port, keys, who), then obeys orders, one line each, until its standard input closes:
+`{"order": "make", "count": 64, "manual": false}` answers with new open checkouts, a list for each caller;
+`{"order": "threads"}` with the kernel's numbers of its threads; `{"order": "stages"}` with what the profiler has seen.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import cProfile
 import json
+import os
 import sys
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from comptoir_server import log
-from comptoir_server.app.credentials import hint, new_secret, secret_hash
 from comptoir_server.app.deps import Deps, Settings
 from comptoir_server.app.settled import Settled
-from comptoir_server.domain.checkouts import CaptureMode, Checkout, CheckoutState, LineItem
-from comptoir_server.domain.partners import ApiKey, Bot, BotState, Channel, KeyState, Partner, PartnerState
-from comptoir_server.domain.sessions import Referral, Session, SessionState
-from comptoir_server.domain.users import BotUser, User, UserState
-from comptoir_server.domain.wallets import Market, Wallet, WalletState
+from comptoir_server.main import _tune_collector
 from comptoir_server.runtime import Runtime
+from comptoir_server.store.backend import PostgresqlBackend, SqliteBackend
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
 from comptoir_server.store.tables import RELATIONS
-from comptoir_server.store.tx import Tx
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.server import OPTIONS, _Door
 from comptoir_server.vault import KEY_BYTES, Vault
+from tests.load.bench_shop import BenchShop, store
 from tests.load.instant import InstantProvider
-
-CALLERS = 64
-EMPTY = "/comptoir.bench.Empty/Call"
+from tests.load.past import fill
+from tests.load.stages import LOOP, ObservedRuntime, Profiler
+from tests.load.wire import CALLERS, EMPTY
 
 
 class _Empty(grpc.GenericRpcHandler):
@@ -53,103 +51,93 @@ class _Empty(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
-class Shop:
-    """One partner and as many people as there are callers, each with a wallet and a session."""
+class Orders:
+    """What the server does when it is told to."""
 
-    def __init__(self, deps: Deps) -> None:
-        now, new_id, vault = deps.runtime.now(), deps.runtime.new_id, deps.vault
-        self.secret = new_secret(deps.runtime, "test")
-        partner = Partner(new_id("prt"), "Shop", "", 100, PartnerState.ACTIVE, now)
-        bot = Bot(new_id("bot"), partner.id, "Shop", "", BotState.LIVE, now)
-        channel = Channel(new_id("chn"), "Bench", now)
-        key = ApiKey(
-            new_id("key"), channel.id, "", secret_hash(vault, self.secret), hint(self.secret), ("*",),
-            KeyState.ACTIVE, now, 0,
-        )  # fmt: skip
-        self.records: list[object] = [partner, bot, channel, key, Market("US", "instant", True, 0)]
-        self.people: list[tuple[str, Checkout]] = []
-        for number in range(CALLERS):
-            user_id, wallet_id, session_id, bot_user_id = new_id("usr"), new_id("wal"), new_id("ses"), new_id("bsu")
-            wrapped = vault.new_key(user_id)
-            seal = vault.key(user_id, wrapped).seal
-            user = User(
-                user_id, channel.id, vault.hash("channel user", str(number)), seal(user_id, str(number)),
-                seal(user_id, "Ada"), wrapped, "US", "en-US", "UTC", UserState.ACTIVE, wallet_id, now,
-            )  # fmt: skip
-            session = Session(
-                session_id, bot.id, partner.id, user_id, bot_user_id, channel.id, SessionState.OPEN, Referral(), "", 0,
-                "en-US", now,
-            )  # fmt: skip
-            wallet = Wallet(
-                wallet_id, user_id, channel.id, "instant", "a•••", WalletState.ACTIVE,
-                vault.seal_token(wallet_id, "token"), vault.hash("provider token", str(number)), 0, 0, now,
-            )  # fmt: skip
-            self.records += [user, BotUser(bot_user_id, bot.id, user_id, session_id, now), session, wallet]
-            pattern = Checkout(
-                "", partner.id, bot.id, session_id, user_id, bot_user_id, channel.id, CheckoutState.OPEN, 1, 0, "", "",
-                {}, "USD", 24_000, (LineItem("Flight", "", 1, 24_000, 24_000, "CM417"),), (), CaptureMode.AUTOMATIC,
-                (), "", "", False, now, now, now + 86_400_000_000,
-            )  # fmt: skip
-            self.people.append((user_id, pattern))
+    def __init__(self, deps: Deps, shop: BenchShop, runtime: ObservedRuntime, profiler: Profiler | None) -> None:
+        self._deps = deps
+        self._shop = shop
+        self._runtime = runtime
+        self._profiler = profiler
+        self._known: dict[str, Callable[..., Awaitable[Any]]] = {
+            "make": self._make,
+            "threads": self._threads,
+            "stages": self._stages,
+        }
+
+    async def obey(self) -> None:
+        """Until standard input closes."""
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            order = json.loads(line)
+            print(json.dumps(await self._known[order.pop("order")](**order)), flush=True)
+
+    async def _make(self, count: int, manual: bool) -> list[list[str]]:
+        checkouts = self._shop.checkouts(count, manual=manual)
+        await store(self._deps, checkouts)
+        return [[checkout.id for checkout in checkouts[number::CALLERS]] for number in range(CALLERS)]
+
+    async def _threads(self) -> dict[str, int]:
+        return {LOOP: os.getpid(), **self._runtime.thread_ids}
+
+    async def _stages(self) -> dict[str, dict[str, float]]:
+        return self._profiler.seconds() if self._profiler is not None else {}
 
 
-async def _store(deps: Deps, records: list[object]) -> None:
-    for start in range(0, len(records), 1000):
-        chunk = records[start : start + 1000]
-
-        async def work(tx: Tx, chunk: list[object] = chunk) -> None:
-            for record in chunk:
-                tx.put(record)
-
-        await deps.store.write(work)
-
-
-async def serve(url: str, count: int, profile_file: str) -> None:
-    """Until standard input closes."""
-    log.set_up()
-    runtime = Runtime()
-    database = open_database(url, RELATIONS, runtime)
+async def open_deps(url: str, runtime: Runtime, *, inline: bool = False) -> Deps:
+    """The server's parts on a new database, with the instant provider."""
+    database = open_database(url, RELATIONS, runtime, inline=inline)
     await database.open()
     await database.create_all(metadata)
     settled = Settled(runtime)
     database.subscribe(settled.wake)
     settings = Settings("test", "http://127.0.0.1", "bench")
-    vault = Vault(bytes(KEY_BYTES), runtime)
-    deps = Deps(runtime, database, vault, {"instant": InstantProvider()}, settled, settings)
-    shop = Shop(deps)
-    checkouts: list[object] = [
-        replace(shop.people[number % CALLERS][1], id=runtime.new_id("chk")) for number in range(count)
-    ]
-    await _store(deps, shop.records)
-    await _store(deps, checkouts)
+    return Deps(runtime, database, Vault(bytes(KEY_BYTES), runtime), {"instant": InstantProvider()}, settled, settings)
+
+
+async def serve(url: str, *, past: int, batch_max: int, profiled: bool) -> None:
+    """Until standard input closes."""
+    log.set_up()
+    _tune_collector()
+    if batch_max:
+        SqliteBackend.batch_max = PostgresqlBackend.batch_max = batch_max
+    profiler = Profiler() if profiled else None
+    runtime = ObservedRuntime(profiler)
+    deps = await open_deps(url, runtime)
+    boundary, shop = Boundary(deps), BenchShop(deps)
+    await store(deps, shop.records)
+    if past:
+        await fill(deps, boundary, shop, past)
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_Door(Boundary(deps)), _Empty()))
+    server.add_generic_rpc_handlers((_Door(boundary), _Empty()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    about = {
-        "port": port,
-        "key": shop.secret,
-        "users": [user_id for user_id, _ in shop.people],
-        "checkouts": [[c.id for c in checkouts[n::CALLERS] if isinstance(c, Checkout)] for n in range(CALLERS)],
-    }
-    print(json.dumps(about), flush=True)
-    profile = cProfile.Profile() if profile_file else None
-    if profile is not None:
-        profile.enable()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    if profile is not None:
-        profile.disable()
-        profile.dump_stats(profile_file)
+    keys = {"channel": shop.channel_key, "partner": shop.partner_key}
+    print(json.dumps({"port": port, **keys, "users": [user_id for user_id, _ in shop.people]}), flush=True)
+    if profiler is not None:
+        profiler.start_here(LOOP)
+    await Orders(deps, shop, runtime, profiler).obey()
     await server.stop(1)
     await runtime.drain(5)
-    await database.close()
+    await deps.store.close()
+
+
+def main() -> None:
+    """Serves on the loop that the product runs on."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--past", type=int, default=0)
+    parser.add_argument("--batch-max", type=int, default=0)
+    parser.add_argument("--profile", action="store_true")
+    given = parser.parse_args()
+    serving = serve(given.url, past=given.past, batch_max=given.batch_max, profiled=given.profile)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serving)
+    else:
+        uvloop.run(serving)
 
 
 if __name__ == "__main__":
-    arguments = [*sys.argv[1:], ""]
-    try:
-        import uvloop
-
-        uvloop.run(serve(arguments[0], int(arguments[1]), arguments[2]))
-    except ImportError:
-        asyncio.run(serve(arguments[0], int(arguments[1]), arguments[2]))
+    main()
