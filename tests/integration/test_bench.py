@@ -42,13 +42,15 @@ TINY = Scale(
 PARTNERS_EVENTS, CHANNELS_EVENTS = 6, 7
 """What a confirm adds to the partner's log, and to the channel's."""
 
+WAITING = f"stages.database-writer.{stages.WAIT}"
+
 PARTS: dict[str, set[str]] = {
     "fan-out": {"fan-out.rate", "fan-out.deliveries", "fan-out.p50_ms", "fan-out.p99_ms", "fan-out.confirm_ratio"},
     "streams": {"streams.before_bytes", "streams.after_bytes"},
     "cold-start": {"cold-start.bare", "cold-start.ready", "cold-start.serving", "cold-start.to_bare"},
     "data-size": {"data-size.rate_ratio", "data-size.cpu_ratio", "data-size.base.rate", "data-size.compared.rate"},
     "one-by-one": {"one-by-one.rate_ratio", "one-by-one.cpu_ratio", "one-by-one.base.rate"},
-    "profile": {"threads.loop.ran", f"stages.loop.{stages.STORE}", f"stages.database-writer.{stages.COMMIT}"},
+    "profile": {"threads.loop.ran", f"stages.loop.{stages.STORE}", f"stages.database-writer.{stages.COMMIT}", WAITING},
 }
 """What each part shows; all of it is more than nothing."""
 

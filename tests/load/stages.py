@@ -107,18 +107,21 @@ class ObservedRuntime(Runtime):
 def by_stage(entries: list[Any]) -> Seconds:
     """Sorts what cProfile has counted: own time of functions, built-in ones by who called them, commits as a whole."""
     stages: defaultdict[str, float] = defaultdict(float)
-    for entry in entries:
-        if not isinstance(entry.code, CodeType):
-            continue
+    known: defaultdict[str, float] = defaultdict(float)
+    for entry in (entry for entry in entries if isinstance(entry.code, CodeType)):
         stage = stage_of(entry.code.co_filename)
         stages[stage] += entry.inlinetime
         for called in entry.calls or ():
             if isinstance(called.code, str):
                 stages[stage_of_builtin(called.code, stage)] += called.inlinetime
+                known[called.code] += called.inlinetime
         if is_commit(entry.code):
             below = entry.totaltime - entry.inlinetime
             stages[COMMIT] += below
             stages[DRIVER] -= below
+    for entry in (entry for entry in entries if isinstance(entry.code, str)):
+        # A caller that has not returned yet, such as a thread's own loop, is not among the entries.
+        stages[stage_of_builtin(entry.code, REST)] += max(entry.inlinetime - known[entry.code], 0.0)
     return dict(stages)
 
 
