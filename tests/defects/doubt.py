@@ -71,8 +71,7 @@ def key_is_stored_after_sending() -> None:
     rewrite(instructions.begin, "    tx.put(operation)\n", "")
     rewrite(
         operations.drive,
-        '    await _settle(deps, operation, await _carry_out(deps, operation), "reply")',
-        "    outcome = await _carry_out(deps, operation)\n"
+        '    await _settle(deps, operation, outcome, "reply")',
         "    async def store(tx):\n        tx.put(operation)\n"
         "    await deps.store.write(store)\n"
         '    await _settle(deps, operation, outcome, "reply")',

@@ -43,8 +43,8 @@ def early_delivery_is_done_with() -> None:
     """A delivery about what is not known yet counts as acted upon."""
     rewrite(
         webhooks.process,
-        "if confirmed is not None and await _act(deps, tx, provider, confirmed):",
-        "if confirmed is not None and (await _act(deps, tx, provider, confirmed) or True):",
+        "and await _act(deps, tx, provider, confirmed, current.create_time):",
+        "and (await _act(deps, tx, provider, confirmed, current.create_time) or True):",
     )
 
 

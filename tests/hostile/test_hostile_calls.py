@@ -6,6 +6,7 @@ Begins with handlers that are wrong on purpose: each must be noticed, shrunk and
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(autouse=True)
 def quiet() -> None:
     """A log line a refused call would be tens of thousands."""
-    log.set_up(level="critical")
+    log.set_up(level="critical", stream=sys.stderr)  # without a cache: others in this process log anew
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    log.set_up(level="critical")
+    log.set_up(level="critical", stream=sys.stderr)  # without a cache: others in this process log anew
     async with open_place(tmp_path, SEED) as opened:
         yield opened
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import re
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    log.set_up(level="critical")
+    log.set_up(level="critical", stream=sys.stderr)  # without a cache: others in this process log anew
     async with open_place(tmp_path, SEED) as opened:
         yield opened
 

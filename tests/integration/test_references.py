@@ -182,7 +182,7 @@ async def test_two_servers_that_make_a_checkout_of_one_reference_make_one_and_re
     assert meeting.met == ROUNDS
     for made, loser in ends:
         assert isinstance(loser, Refused)
-        assert (loser.reason, loser.metadata["state"]) == (Reason.INVALID_STATE, "OPEN")
-        assert str(loser).startswith(f"{made.id} with the reference {made.partner_reference} is OPEN.")
+        assert (loser.reason, loser.metadata) == (Reason.INVALID_STATE, {})
+        assert str(loser).startswith(f"{made.partner_reference} is the reference of another bot's checkout;")
     assert read(postgresql_url).payments == {}
     assert check_database(postgresql_url).broken == ()

@@ -84,6 +84,9 @@ def require_equal_books(account: Account, books: dict[str, Any]) -> tuple[int, i
     Answers how many captures and refunds there are.
     """
     moved = require_equal_movements(account, books)
+    held = {payment.id for payment in account.payments.values() if payment.state == PaymentState.AUTHORIZED}
+    held_there = {one["custom_id"] for one in books["authorizations"] if one["status"] == "CREATED"}
+    assert held == held_there, f"the holds differ: {held ^ held_there}"
     paid = Counter(account.payments[row.payment_id].checkout_id for row in account.captures.values())
     assert all(count == 1 for count in paid.values()), paid.most_common(3)
     return moved
@@ -111,7 +114,4 @@ def require_equal_movements(account: Account, books: dict[str, Any]) -> tuple[in
         one["id"]: (one["capture_id"], one["minor_units"]) for one in books["refunds"] if one["status"] == "COMPLETED"
     }
     assert given == taken_back, f"the refunds differ: {given.items() ^ taken_back.items()}"
-    held = {payment.id for payment in account.payments.values() if payment.state == PaymentState.AUTHORIZED}
-    held_there = {one["custom_id"] for one in books["authorizations"] if one["status"] == "CREATED"}
-    assert held == held_there, f"the holds differ: {held ^ held_there}"
     return len(ours), len(given)
