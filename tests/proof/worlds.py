@@ -18,4 +18,4 @@ class Result(NamedTuple):
 def run(scale: int, seed: int, report: Callable[[str], None]) -> Result:
     """Runs `scale` worlds, those of the seeds from `seed` on; the next slice begins at `seed + scale`."""
     batch = run_seeds(range(seed, seed + scale), report=report)
-    return Result({"first seed": seed, **batch.figures()}, batch.violations)
+    return Result(batch.figures(), batch.violations)
