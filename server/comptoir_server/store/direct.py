@@ -8,15 +8,13 @@ from typing import Any, TypeVar
 
 from comptoir_server.runtime import Runtime
 from comptoir_server.store.errors import StorageUnavailable
+from comptoir_server.store.reader import ATTEMPTS
 from comptoir_server.store.relation import Index, Key, Load, Relation
 from comptoir_server.store.session import Failure, Lock
 from comptoir_server.store.sqlite import SqliteSession
 from comptoir_server.store.tx import PENDING, Draws, Query, Request, Tx
 
 T = TypeVar("T")
-
-ATTEMPTS = 3
-"""How often a read is tried when the connection is lost."""
 
 FEW = 3
 """Up to so many rows are selected one by one, more of them in one statement a table."""
