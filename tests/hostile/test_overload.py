@@ -21,6 +21,7 @@ from comptoir.errors import ComptoirError
 from comptoir.v1 import CreateCheckoutRequest, OpenSessionRequest, Payment
 from tests.hostile.memory import MIB, resident_bytes
 from tests.hostile.patience import Waits, watched
+from tests.support.altered import Orders
 from tests.support.databases import new_sqlite
 from tests.support.processes import QUICK, Site, open_site
 from tests.support.reckoning import read, require_equal_books
@@ -34,7 +35,12 @@ BOUND_SECONDS = 10.0
 """How long an honest caller waits."""
 
 SHARE_MIN = 0.9
-NOISY_CALLERS = 700
+NOISY_CALLERS = 2_500
+"""Four times as many calls at once as there is room for."""
+
+SLOW_DISK: Orders = {"slow_disk": 0.1}
+"""So that it is sure to be asked more than it can do, however fast the machine is on which both sides run."""
+
 HUNG = 40
 GROWTH_MAX = 400 * MIB
 
@@ -111,7 +117,7 @@ async def test_calls_that_nobody_answers_lower_the_share() -> None:
 
 async def overload(folder: Path, seconds: float) -> tuple[dict[str, float], Counter[str], list[str], int]:
     """Shares of honest calls that were answered, how the noisy ones ended, what to print, and by how much it grew."""
-    async with open_site(folder, new_sqlite(folder)) as site:
+    async with open_site(folder, new_sqlite(folder), alterations=SLOW_DISK) as site:
         noisy = await second_partner(site)
         async with open_shop(site) as shop:
             person = await shop.person()

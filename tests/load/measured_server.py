@@ -28,6 +28,7 @@ from comptoir_server.store.backend import PostgresqlBackend, SqliteBackend
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
 from comptoir_server.store.tables import RELATIONS
+from comptoir_server.transport.arrivals import open_server
 from comptoir_server.transport.boundary import Boundary
 from comptoir_server.transport.server import OPTIONS, _Door
 from comptoir_server.vault import KEY_BYTES, Vault
@@ -108,7 +109,7 @@ async def serve(url: str, *, past: int, batch_max: int, profiled: bool) -> None:
     await store(deps, shop.records)
     if past:
         await fill(deps, boundary, shop, past)
-    server = grpc.aio.server(options=OPTIONS)
+    server = open_server(OPTIONS)
     server.add_generic_rpc_handlers((_Door(boundary), _Empty()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

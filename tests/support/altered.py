@@ -70,6 +70,19 @@ def synchronous(level: str) -> None:
     sqlite.PRAGMAS = (*kept, f"PRAGMA synchronous = {level}")  # type: ignore[assignment]
 
 
+def slow_disk(seconds: float) -> None:
+    """A commit of SQLite's takes so long: a disk that is slow, and a server that is soon asked more than it can do."""
+    from comptoir_server.store.sqlite import SqliteSession
+
+    commit = SqliteSession.commit
+
+    def slowly(self: SqliteSession) -> None:
+        time.sleep(seconds)
+        commit(self)
+
+    SqliteSession.commit = slowly  # type: ignore[method-assign]
+
+
 def take_silence_for_no() -> None:
     """What the provider did not answer is taken for what it did not do."""
     from comptoir_server.app import operations
@@ -115,6 +128,7 @@ ALTERATIONS: Mapping[str, Callable[[Orders], None]] = {
     "unlocked": lambda ordered: take_locks_away(),
     "ahead_file": lambda ordered: put_forward(ordered["ahead_file"]),
     "silence_for_no": lambda ordered: take_silence_for_no(),
+    "slow_disk": lambda ordered: slow_disk(ordered["slow_disk"]),
     "synchronous": lambda ordered: synchronous(ordered["synchronous"]),
     "overhear": lambda ordered: overhear(ordered["overhear"]),
     "defects": lambda ordered: plant(ordered["defects"]),

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from comptoir_server.transport.arrivals import open_server
 from comptoir_server.transport.boundary import REQUEST_BYTES_MAX, Boundary
 from comptoir_server.transport.failures import Failed
 from comptoir_server.transport.policy import Method
@@ -83,7 +84,7 @@ class Server:
         """`reflect` lets anybody read the contract from the server, `reuse_port` several processes share one port."""
         self._boundary = boundary
         options = [*OPTIONS, ("grpc.so_reuseport", 1)] if reuse_port else OPTIONS
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_CALLS_MAX)
+        self._server = open_server(options, _CALLS_MAX)
         self._server.add_generic_rpc_handlers((_Door(boundary),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
