@@ -6,11 +6,15 @@ its kind, those of its causes, and their frames.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -93,6 +97,43 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
     structlog.get_logger().error("thread failed", exc_info=failure.exc_value)
 
 
+class _Lines:
+    """Writes lines to a stream, those of one turn of the loop in one piece: a system call for each costs too much."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: deque[str] = deque()
+        self._asked: asyncio.AbstractEventLoop | None = None
+        """The loop that will write at the end of its turn."""
+        atexit.register(self._write)
+
+    def msg(self, line: str) -> None:
+        """Writes a line: at the end of this turn, or now where no loop runs, as in other threads."""
+        self._waiting.append(line)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._write()
+        else:
+            if self._asked is not loop:
+                self._asked = loop
+                loop.call_soon(self._write)
+
+    debug = info = warning = error = critical = msg
+
+    def _write(self) -> None:
+        """Whoever reads the lines may be gone, and there is nobody else to tell: the server goes on."""
+        self._asked = None
+        lines = []
+        with suppress(IndexError):
+            while True:
+                lines.append(self._waiting.popleft())
+        if lines:
+            with suppress(OSError, ValueError):
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+
+
 def set_up(*, level: str = "info", stream: TextIO | None = None) -> None:
     """Makes every logger of the process write JSON lines to `stream`, standard error where none is given.
 
@@ -102,6 +143,7 @@ def set_up(*, level: str = "info", stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().handlers = [_Libraries()]
     threading.excepthook = _thread_failed
+    lines = _Lines(stream or sys.stderr)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -111,6 +153,6 @@ def set_up(*, level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(sort_keys=True),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=stream is None,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -40,6 +42,12 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
         logging.getLogger(name).setLevel(level)
 
 
+def seen(lines: StringIO) -> list[str]:
+    """Which objects were logged, in order."""
+    read = [json.loads(line) for line in lines.getvalue().splitlines() if line.startswith("{")]
+    return [line["object_id"] for line in read if line["event"] == "seen"]
+
+
 def test_what_is_logged_is_seen_here(lines: StringIO) -> None:
     structlog.get_logger().info("seen", object_id=CANARY)
     logging.getLogger("anybody").info(CANARY)
@@ -53,6 +61,37 @@ def test_a_line_holds_what_is_listed_and_nothing_else(lines: StringIO) -> None:
     line = json.loads(lines.getvalue())
     assert line.pop("timestamp")
     assert line == {"event": "call", "level": "warning", "method": "Pay", "reason": "OK"}
+
+
+async def test_lines_of_one_turn_of_the_loop_are_written_together_and_none_waits_longer(lines: StringIO) -> None:
+    structlog.get_logger().info("seen", object_id="first")
+    structlog.get_logger().info("seen", object_id="second")
+    before = seen(lines)
+    await asyncio.sleep(0)
+    structlog.get_logger().info("seen", object_id="third")
+    await asyncio.sleep(0)
+
+    assert before == []
+    assert seen(lines) == ["first", "second", "third"]
+
+
+async def test_a_thread_writes_its_line_at_once_and_with_it_what_waits(lines: StringIO) -> None:
+    structlog.get_logger().info("seen", object_id="first")
+    thread = threading.Thread(target=lambda: structlog.get_logger().info("seen", object_id="second"))
+    thread.start()
+    thread.join()
+
+    assert seen(lines) == ["first", "second"]
+
+
+async def test_a_server_whose_log_nobody_can_write_any_more_goes_on(lines: StringIO) -> None:
+    failed = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    lines.close()
+    structlog.get_logger().info("seen", object_id="first")
+    await asyncio.sleep(0)
+
+    assert failed == []
 
 
 async def test_an_address_in_which_a_token_stands_is_not_logged(lines: StringIO) -> None:

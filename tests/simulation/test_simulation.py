@@ -48,8 +48,9 @@ WORLDS = int(os.environ.get("SIMULATED_WORLDS", "1000"))
 CHUNK = 50
 CHUNKS = range(WORLDS // CHUNK)
 
-FOUND_WITHIN = 40
-"""So many seeds must be enough to find a planted defect."""
+FOUND_WITHIN = 300
+"""So many seeds must be enough to find a planted defect. Most are found in the first ten; that what was lost counts as
+never sent shows in one world of sixty, where nothing that came later mended it."""
 
 REPEATED = (3, 9, 14, 33)
 HITS_MIN = 50

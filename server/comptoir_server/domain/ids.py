@@ -28,6 +28,9 @@ PREFIXES: dict[str, str] = {
 }
 """Every prefix with the noun it stands for, in the caller's words. `opn` never leaves the server."""
 
+RANDOM_BYTES = 10
+"""How much randomness is in an id."""
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _is_tail = re.compile(f"[{_ALPHABET}]{{26}}").fullmatch
