@@ -257,6 +257,27 @@ async def test_a_refund_of_ours_that_is_told_without_our_id_is_not_taken_for_ano
     await require_same_books(world, 16_000)
 
 
+async def test_a_refund_at_the_provider_waits_for_one_of_ours_however_long_that_takes(world: World) -> None:
+    payment_id, capture_reference = await paid(world)
+    world.provider.replies.append(LOST_REPLY)
+    await world.refund(payment_id, 8_000, seconds=0.3)
+    told = world.provider.give_back(capture_reference, 9_000)
+    await deliver(world, told)
+
+    world.runtime.advance(FOREVER)
+    await webhooks.process(world.deps, "paypal", told.event_id)
+    assert await delivery_state(world, told) == DeliveryState.STORED
+    await world.work(6)
+    await world.work(17)
+
+    assert await delivery_state(world, told) == DeliveryState.PROCESSED
+    assert sorted(await refund_states(world, payment_id)) == [
+        ("PARTNER", "SUCCEEDED", 8_000),
+        ("PROVIDER", "SUCCEEDED", 9_000),
+    ]
+    await require_same_books(world, 7_000)
+
+
 async def test_a_hold_that_was_released_at_the_provider_is_void(world: World) -> None:
     checkout = await world.checkout(capture_mode=CaptureMode.MANUAL)
     payment = (await world.confirm(checkout))["payment"]

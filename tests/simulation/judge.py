@@ -132,8 +132,8 @@ def _checkouts(world: World) -> list[Row]:
 def _unequal(account: Account, truth: dict[str, Any]) -> list[str]:
     try:
         require_equal_movements(account, truth)
-    except AssertionError:
-        return ["C4 the provider's books and ours differ"]
+    except AssertionError as error:
+        return [f"C4 the provider's books and ours differ: {str(error).partition(chr(10))[0]}"]
     return []
 
 

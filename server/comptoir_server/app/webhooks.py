@@ -64,7 +64,8 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
     """Confirms a stored delivery at its provider and acts on what the API says.
 
     What is not confirmed, or speaks of something that is not known yet, waits and is tried again; once nothing has
-    claimed it for a week it is listed as foreign. A provider that cannot be asked is asked again until it can.
+    claimed it for a week it is listed as foreign, unless its payment has work of ours under way. A provider that cannot
+    be asked is asked again until it can.
     """
     delivery = await deps.store.write(lambda tx: _take(tx, provider, event_id))
     if delivery is None:
@@ -81,7 +82,8 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
         if confirmed is not None and await _act(deps, tx, provider, confirmed, current.create_time):
             tx.put(_moved(_without_token(current), DeliveryCommand.PROCESS))
         elif tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS and current.state == DeliveryState.STORED:
-            tx.put(_moved(current, DeliveryCommand.DISOWN))
+            if not await _may_be_claimed(tx, provider, confirmed):
+                tx.put(_moved(current, DeliveryCommand.DISOWN))
 
     await deps.store.write(work)
     fault("webhook.processed")
@@ -149,6 +151,12 @@ async def _payment(tx: Tx, provider: str, notice: Notice) -> Payment | None:
         found = await tx.load(PAYMENTS.list_by("by_order", provider, notice.order_reference))
         payment = await tx.load(PAYMENTS.lock(found[0].id)) if found else None
     return payment if payment is not None and payment.provider == provider else None
+
+
+async def _may_be_claimed(tx: Tx, provider: str, notice: Notice | None) -> bool:
+    """Whether its payment has work of ours under way, for which it waits: a week passes quickly for who was down."""
+    payment = await _payment(tx, provider, notice) if notice is not None else None
+    return payment is not None and bool(payment.pending_operation_id or payment.refunding)
 
 
 _TAKING = frozenset({OperationKind.CHARGE, OperationKind.CAPTURE})
