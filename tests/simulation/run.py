@@ -61,10 +61,18 @@ def run_plan(plan: Plan) -> Findings:
         return world.found
 
 
+def _forgive() -> None:
+    """What a killed process had begun is never awaited; Python says so of each, whenever the collector meets it."""
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+
+
+_forgive()  # where worlds run outside of pytest, which has filters of its own
+
+
 def collect() -> None:
     """Clears away what worlds have left behind, such as what killed processes never awaited."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        _forgive()
         gc.collect()
 
 
@@ -88,7 +96,7 @@ def _alone() -> Iterator[list[Any]]:
     gc.disable()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+            _forgive()
             yield concerned
     finally:
         if _worlds % COLLECT_EVERY == 0:
