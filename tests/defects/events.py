@@ -6,11 +6,12 @@ from typing import Any
 
 import psycopg
 
-from comptoir_server.app import event_reading, event_streams
+from comptoir_server.app import event_reading, event_streams, messages
 from comptoir_server.app import events as telling
 from comptoir_server.domain.events import Event
 from comptoir_server.store import postgresql
 from comptoir_server.store.database import Database
+from comptoir_server.store.reads import events as reading
 from comptoir_server.store.tx import Tx
 from comptoir_server.transport.boundary import Boundary
 from tests.defects.planting import rewrite, swap
@@ -23,18 +24,18 @@ TELLING = "integration/test_telling.py::test_"
 @defect(Kind.NO_FOLLOW_UP, f"{TELLING}every_commit_holds_its_events[sqlite]")
 def event_is_not_written() -> None:
     """Payments change, and nobody is told."""
-    rewrite(telling.tell, "for log_id in logs:", 'for log_id in () if noun == "payment" else logs:')
+    rewrite(telling.tell, "    append(\n", '    noun == "payment" or append(\n')
 
 
 @defect(Kind.DROPPED_WEBHOOK, f"{TELLING}every_commit_holds_its_events[sqlite]")
 def event_is_written_after_the_commit() -> None:
     """Events are written in a transaction of their own: a crash between the two loses them."""
-    late: dict[Any, dict[Any, Event]] = {}
+    late: dict[Any, dict[str, Event]] = {}
     write, put = Database.write, Tx.put
 
     def put_later(tx: Tx, record: object) -> None:
         if isinstance(record, Event):
-            late.setdefault(tx._draws, {})[record.log_id, record.id] = record
+            late.setdefault(tx._draws, {})[record.id] = record
         else:
             put(tx, record)
 
@@ -49,7 +50,9 @@ def event_is_written_after_the_commit() -> None:
         async def second(tx: Tx) -> None:
             for event in told.values():
                 put(tx, event)
-                tx.after_commit(event.log_id)
+                for log_id in (event.partner_id, event.channel_id):
+                    if log_id is not None:
+                        tx.after_commit(log_id)
 
         answer = await write(database, first)
         told = late.pop(draws[-1], {})
@@ -90,6 +93,20 @@ def page_skips_its_first_event() -> None:
 def cursor_of_another_log_is_taken() -> None:
     """A cursor works in every log."""
     rewrite(event_reading.position_of, "if not deps.vault.matches(", "if False and not deps.vault.matches(")
+
+
+@defect(Kind.OWN, f"{LOG}the_channel_reads_what_the_bot_said_and_the_partner_does_not[sqlite]")
+def bot_hears_itself() -> None:
+    """What a bot says is told to its own partner too."""
+    rewrite(messages.append, "session.partner_id if by_person else None", "session.partner_id")
+
+
+@defect(Kind.OWN, f"{LOG}a_session_of_others_has_no_events_whoever_asks_for_it[sqlite]")
+def session_is_read_by_anybody() -> None:
+    """Whoever knows the id of a session reads its events, whosever log they stand in."""
+    rewrite(
+        reading.events_between, "side.owner == log_id", "side.owner == log_id if not session_id else side.position > 0"
+    )
 
 
 @defect(Kind.OWN, f"{LOG}an_acknowledgement_moves_forward_and_never_back[sqlite]")

@@ -95,17 +95,15 @@ CORRUPTIONS: dict[str, str] = {
     "C21": f"UPDATE requests SET answer = '' WHERE object_id = {CAPTURED}",
     "E1a": f"UPDATE payments SET state = 'EXPIRED' WHERE id = {CAPTURED}",
     "E1b": "UPDATE captures SET state = 'FAILED' WHERE rowid = (SELECT min(rowid) FROM captures)",
-    "E1c": f"DELETE FROM events WHERE type = 'refund.succeeded' AND log_id LIKE 'prt%' AND payload "
-    f"LIKE '%' || {REFUND} || '%'",
-    "E1d": f"DELETE FROM events WHERE type = 'checkout.completed' AND log_id LIKE 'chn%' AND payload "
-    f"LIKE '%' || {COMPLETED} || '%'",
+    "E1c": f"DELETE FROM events WHERE type = 'refund.succeeded' AND payload LIKE '%' || {REFUND} || '%'",
+    "E1d": f"DELETE FROM events WHERE type = 'checkout.completed' AND payload LIKE '%' || {COMPLETED} || '%'",
     "E1e": "DELETE FROM events WHERE rowid = (SELECT min(rowid) FROM events WHERE type = 'order.opened')",
     "E1f": "DELETE FROM events WHERE rowid = (SELECT min(rowid) FROM events WHERE type = 'session.opened')",
     "E1g": "DELETE FROM events WHERE type = 'wallet_link.started'",
     "E1h": "DELETE FROM events WHERE type = 'wallet.linked'",
-    "E2": "UPDATE events SET position = position + 1000 WHERE position = 2 AND log_id LIKE 'prt%'",
-    "E3": "UPDATE events SET session_sequence = session_sequence + 1000 WHERE session_sequence = 2 "
-    "AND log_id LIKE 'prt%'",
+    "E2": "UPDATE events SET partner_position = partner_position + 1000 WHERE partner_position = 2",
+    "E3": "UPDATE events SET channel_session_sequence = channel_session_sequence + 1000 "
+    "WHERE channel_session_sequence = 2",
     "E4": "INSERT INTO consumers VALUES ('prt_x', 'bot', 5, 1)",
     "M1": "UPDATE messages SET sequence = sequence + 1000 WHERE sequence = 2",
     "M2": "UPDATE sessions SET message_count = message_count + 1",
@@ -114,9 +112,11 @@ CORRUPTIONS: dict[str, str] = {
     "WHERE id = (SELECT min(id) FROM events WHERE type = 'checkout.processing')",
     "E5": 'UPDATE events SET payload = replace(payload, \'"statement_descriptor":"\', \'"statement_descriptor":"x\') '
     "WHERE id = (SELECT min(id) FROM events WHERE noun = 'checkout')",
-    "E6": "UPDATE events SET payload = replace(payload, '\"attempt_version\":0', '\"attempt_version\":1') "
-    "WHERE rowid = (SELECT min(rowid) FROM events WHERE noun = 'checkout')",
-    "E7": "UPDATE events SET payload = (SELECT payload FROM events WHERE noun = 'message' ORDER BY position LIMIT 1) "
+    "E6": "UPDATE events SET (partner_id, partner_position, partner_session_sequence) = (SELECT partner_id, "
+    "partner_position, partner_session_sequence FROM events AS other WHERE other.type = 'order.refunded' AND "
+    "events.type <> other.type) WHERE type = 'order.refunded' "
+    "OR id = (SELECT min(id) FROM events WHERE type = 'message.received')",
+    "E7": "UPDATE events SET payload = (SELECT payload FROM events WHERE noun = 'message' ORDER BY id LIMIT 1) "
     "WHERE rowid = (SELECT max(rowid) FROM events WHERE noun = 'message')",
     "W1": "UPDATE users SET default_wallet_id = 'wal_gone'",
     "W2": "UPDATE wallet_links SET wallet_id = 'wal_gone' WHERE rowid = (SELECT min(rowid) FROM wallet_links)",

@@ -245,6 +245,56 @@ async def test_the_channel_reads_what_the_bot_said_and_the_partner_does_not(log:
     assert words(partner["events"]) == ["session.opened", "session.opened"]
 
 
+async def test_what_concerns_both_has_one_id_and_a_place_of_its_own_in_each_log(log: Log) -> None:
+    bot = log.town.partner(log.partner, "SendMessage")
+    await log.say("To Paris", "tomorrow")
+    await log.town.say(bot, log.sessions[0], "Window or aisle?")
+    closing = replace(log.person, method="CloseSession", request_id="close")
+    await sessions.close_session(log.town.deps, closing, session_id=log.sessions[0].id)
+
+    here: dict[str, Any] = {"session_id": log.sessions[0].id}
+    partner = (await log.list(**here))["events"]
+    channel = (await log.list(log.town.channel(log.channel), **here))["events"]
+
+    assert words(partner) == ["session.opened", "To Paris", "tomorrow", "session.closed"]
+    assert words(channel) == ["session.opened", "Window or aisle?", "session.closed"]
+    for events, places in ((partner, [1, 3, 4, 5]), (channel, [1, 3, 4])):
+        assert [view.event.position for view in events] == places
+        assert [view.event.session_sequence for view in events] == list(range(1, len(events) + 1))
+    assert [partner[i].event.id for i in (0, -1)] == [channel[i].event.id for i in (0, -1)]
+    assert {view.cursor for view in partner}.isdisjoint(view.cursor for view in channel)
+
+
+async def test_a_session_is_read_page_by_page_by_either_side(log: Log) -> None:
+    for number in range(4):
+        await log.say(f"asked {number}")
+        await log.say("elsewhere", session=1)
+        await log.town.say(log.town.partner(log.partner, "SendMessage"), log.sessions[0], f"answered {number}")
+
+    for call, said in ((log.call(), "asked"), (log.town.channel(log.channel), "answered")):
+        heard, cursor = [], ""
+        for _ in range(3):
+            page = await log.list(call, cursor=cursor, session_id=log.sessions[0].id, page_size=2)
+            heard += words(page["events"])
+            cursor = page["next_cursor"]
+        assert heard == ["session.opened", *(f"{said} {number}" for number in range(4))]
+
+
+async def test_a_session_of_others_has_no_events_whoever_asks_for_it(log: Log) -> None:
+    await log.say("between us")
+    town, partner, channel = log.town, await log.town.new_partner("Others"), await log.town.new_channel()
+    user = await town.new_user(channel)
+    theirs = await town.open_session(user, await town.new_bot(partner, "Theirs"))
+    for number in range(6):
+        speaks = town.person(user) if number % 2 else town.partner(partner, "SendMessage")
+        call = replace(speaks, method="SendMessage", request_id=f"said {number}")
+        await town.say(call, theirs, "among others")
+
+    for call in (town.partner(partner, "ListEvents"), town.channel(channel)):
+        assert len((await log.list(call))["events"]) == len((await log.list())["events"]) + 1
+        assert (await log.list(call, session_id=log.sessions[0].id))["events"] == ()
+
+
 async def test_an_acknowledgement_moves_forward_and_never_back(log: Log) -> None:
     await log.say("one", "two")
     cursors = [view.cursor for view in (await log.list())["events"]]

@@ -33,7 +33,8 @@ AGAIN = {
     ),
     "orders_one_checkout": ("orders", {"id": "'ord_again'"}),
     "checkouts_one_reference": ("checkouts", {"id": "'chk_again'"}),
-    "events_by_position": ("events", {"id": "'evt_again'", "session_sequence": "999999"}),
+    "events_by_partner": ("events", {"id": "'evt_again'", "channel_position": "999999"}),
+    "events_by_channel": ("events", {"id": "'evt_again'", "partner_position": "999999"}),
 }
 """For each unique key a row that is another one of the same key: its table, and what is changed in a copy."""
 
@@ -50,6 +51,9 @@ BEYOND = {
     "orders_refunded": "UPDATE orders SET refunded = total + 1",
     "operations_evidence": "UPDATE operations SET evidence = '' WHERE state = 'DONE'",
     "postings_amount": "UPDATE postings SET minor_units = 0",
+    "events_in_partner_log": "UPDATE events SET partner_position = NULL WHERE partner_id IS NOT NULL",
+    "events_in_channel_log": "UPDATE events SET channel_id = NULL WHERE partner_id IS NOT NULL",
+    "events_in_a_log": "UPDATE events SET channel_id = NULL, channel_position = NULL WHERE partner_id IS NULL",
 }
 """For each check a statement that breaks it."""
 
@@ -76,9 +80,10 @@ def opened(url: str) -> Iterator[sa.Connection]:
 
 def copied(connection: sa.Connection, table: str, changed: dict[str, str]) -> str:
     """A statement that adds a copy of the oldest row that has every key, with some columns changed."""
-    columns = [column["name"] for column in sa.inspect(connection).get_columns(table)]
+    found = sa.inspect(connection).get_columns(table)
+    columns = [column["name"] for column in found]
     values = ", ".join(changed.get(name, name) for name in columns)
-    order = "position" if "position" in columns else columns[0]
+    order = ", ".join([*(f"{column['name']} IS NULL" for column in found if column["nullable"]), columns[0]])
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} ORDER BY {order} LIMIT 1"
 
 

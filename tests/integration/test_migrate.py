@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from comptoir_server.domain.events import LogEntry
 from comptoir_server.runtime import Runtime
 from comptoir_server.store import migrate as migrate_module
+from comptoir_server.store.checks import check_connection
 from comptoir_server.store.columns import metadata
 from comptoir_server.store.database import open_database
 from comptoir_server.store.errors import StorageUnavailable
 from comptoir_server.store.migrate import WrongDatabase, migrate, require_current
-from comptoir_server.store.tables import MARKETS, RELATIONS
+from comptoir_server.store.reads.events import events_between
+from comptoir_server.store.tables import EVENTS, MARKETS, RELATIONS
 from tests.support.databases import database_url, postgresql_url, sqlite_url
 
 __all__ = ["database_url", "postgresql_url", "sqlite_url"]
@@ -162,3 +168,114 @@ async def test_two_processes_that_migrate_at_once_take_each_step_once(postgresql
     await asyncio.gather(*(asyncio.to_thread(migrate, postgresql_url, "test") for _ in range(2)))
 
     require_current(postgresql_url, "test")
+
+
+def told(log_id: str, position: int, event_id: str, session: str | None = "ses_1", sequence: int = 0) -> dict[str, Any]:
+    """An event as the third step keeps it: a row for each log that it stands in."""
+    return {
+        "log_id": log_id,
+        "position": position,
+        "id": event_id,
+        "type": "session.opened",
+        "noun": "session",
+        "bot_id": "bot_1",
+        "session_id": session,
+        "session_sequence": sequence,
+        "user_id": "usr_1",
+        "payload": f'{{"id":"of {event_id}"}}',
+        "create_time": 7,
+    }
+
+
+TOLD = [
+    told("prt_a", 1, "evt_1", "ses_1", 1), told("chn_a", 1, "evt_1", "ses_1", 1),
+    told("chn_a", 2, "evt_2", None),
+    told("prt_a", 2, "evt_3", "ses_1", 2),
+    told("chn_a", 3, "evt_4", "ses_1", 2),
+    told("prt_b", 1, "evt_6", "ses_2", 1), told("chn_a", 4, "evt_6", "ses_2", 1),
+    told("prt_a", 3, "evt_5", "ses_1", 3), told("chn_a", 5, "evt_5", "ses_1", 3),
+]  # fmt: skip
+"""Two partners and a channel; one event is of a person alone, two are of one side of a conversation."""
+
+COUNTED = {
+    "events.position/prt_a": 3, "events.position/prt_b": 1, "events.position/chn_a": 5,
+    "events.session_sequence/prt_a/ses_1": 3, "events.session_sequence/chn_a/ses_1": 3,
+    "events.session_sequence/prt_b/ses_2": 1, "events.session_sequence/chn_a/ses_2": 1,
+}  # fmt: skip
+
+
+def fill_third_step(url: str, rows: list[dict[str, Any]]) -> None:
+    """Makes a database of the third step that holds these events."""
+    with migrate_module._connected(url) as connection:
+        migrate_module._begin(connection)
+        command.upgrade(migrate_module._config(connection), "0003")
+        events = sa.Table("events", sa.MetaData(), autoload_with=connection)
+        connection.execute(events.insert(), rows)
+        counters = [{"name": name, "value": value} for name, value in COUNTED.items()]
+        connection.execute(metadata.tables["counters"].insert(), counters)
+
+
+async def test_what_was_told_in_two_logs_becomes_one_event_with_its_place_in_each(database_url: str) -> None:
+    fill_third_step(database_url, TOLD)
+    migrate(database_url, "test")
+
+    with engine_of(database_url).connect() as connection:
+        rows = connection.execute(sa.select(EVENTS.table).order_by(EVENTS.table.c.id)).all()
+        counters = connection.execute(sa.select(metadata.tables["counters"])).all()
+        report = check_connection(connection, 0, codes={"E2", "E3", "L15", "S3", "S4"})
+    assert [tuple(row)[:9] for row in rows] == [
+        ("evt_1", "session.opened", "session", "prt_a", 1, 1, "chn_a", 1, 1),
+        ("evt_2", "session.opened", "session", None, None, None, "chn_a", 2, 0),
+        ("evt_3", "session.opened", "session", "prt_a", 2, 2, None, None, None),
+        ("evt_4", "session.opened", "session", None, None, None, "chn_a", 3, 2),
+        ("evt_5", "session.opened", "session", "prt_a", 3, 3, "chn_a", 5, 3),
+        ("evt_6", "session.opened", "session", "prt_b", 1, 1, "chn_a", 4, 1),
+    ]
+    assert dict(map(tuple, counters)) == {
+        "events.partner_position/prt_a": 3, "events.partner_position/prt_b": 1, "events.channel_position/chn_a": 5,
+        "events.partner_session_sequence/prt_a/ses_1": 3, "events.channel_session_sequence/chn_a/ses_1": 3,
+        "events.partner_session_sequence/prt_b/ses_2": 1, "events.channel_session_sequence/chn_a/ses_2": 1,
+    }  # fmt: skip
+    assert report.broken == ()
+
+
+async def test_every_log_is_read_after_the_fourth_step_as_before_it(database_url: str) -> None:
+    fill_third_step(database_url, TOLD)
+    migrate(database_url, "test")
+    database = open_database(database_url, RELATIONS, Runtime())
+    await database.open()
+
+    def entries(log_id: str) -> Awaitable[list[LogEntry]]:
+        return database.read(
+            lambda tx: events_between(tx, log_id, 0, 9, bot_id="", event_type="", session_id="", limit=9)
+        )
+
+    for log_id in ("prt_a", "prt_b", "chn_a"):
+        kept = sorted((row for row in TOLD if row["log_id"] == log_id), key=lambda row: int(row["position"]))
+        assert [vars(entry) | {"log_id": log_id} for entry in await entries(log_id)] == kept
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "changes"),
+    [
+        (1, {"payload": "{}"}),
+        (1, {"session_id": None}),
+        (1, {"log_id": "prt_b", "position": 2}),
+        (2, {"log_id": "log_of_nobody"}),
+    ],
+)
+def test_what_is_not_told_alike_is_not_made_one_and_the_database_stays_as_it_is(
+    database_url: str, row: int, changes: dict[str, Any]
+) -> None:
+    rows = [*TOLD[:row], TOLD[row] | changes, *TOLD[row + 1 :]]
+    fill_third_step(database_url, rows)
+
+    with pytest.raises(WrongDatabase, match=f"Nothing was changed: 1 events, {TOLD[row]['id']} the first, do not"):
+        migrate(database_url, "test")
+
+    with engine_of(database_url).connect() as connection:
+        events = sa.Table("events", sa.MetaData(), autoload_with=connection)
+        kept = [dict(one._mapping) for one in connection.execute(sa.select(events))]
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "0003"
+    assert sorted(kept, key=str) == sorted(rows, key=str)

@@ -29,13 +29,14 @@ from comptoir_server.domain.cards import (
     WalletLinkCard,
 )
 from comptoir_server.domain.errors import Reason, Refused
-from comptoir_server.domain.events import Event
+from comptoir_server.domain.events import LogEntry
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.partners import Bot, BotState, Channel, Partner, PartnerState
 from comptoir_server.domain.sessions import Referral, ReferralSource, Sender, Session, SessionState
 from comptoir_server.domain.users import UserState
+from comptoir_server.store.reads.events import events_between
 from comptoir_server.store.reads.pages import read, records
-from comptoir_server.store.tables import BOT_USERS, BOTS, EVENTS, PARTNERS, SESSIONS, USERS
+from comptoir_server.store.tables import BOT_USERS, BOTS, PARTNERS, SESSIONS, USERS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import database_url
 from tests.support.town import Town, open_town
@@ -67,11 +68,11 @@ class Talk:
     def by_person(self, method: str = "SendMessage", **more: Any) -> CallContext:
         return self.town.person(self.user, method, **more)
 
-    async def events(self, log_id: str) -> list[Event]:
+    async def events(self, log_id: str) -> list[LogEntry]:
         """What stands in a log, oldest first."""
-        columns = EVENTS.table.c
-        statement = records(EVENTS).where(columns.log_id == log_id).order_by(columns.position)
-        return await self.town.deps.store.read(lambda tx: read(tx, EVENTS, statement))
+        return await self.town.deps.store.read(
+            lambda tx: events_between(tx, log_id, 0, 1_000, bot_id="", event_type="", session_id="", limit=1_000)
+        )
 
     async def said(self, call: CallContext | None = None, after: int = 0, page_size: int = 0) -> list[MessageView]:
         """What was said, as somebody reads it."""

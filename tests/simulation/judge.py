@@ -97,7 +97,9 @@ def _is_left_to_an_operator(world: World, operation: Row) -> bool:
 
 def log_of(world: World, log_id: str) -> list[str]:
     """The ids of a log's events, in order."""
-    rows = world.disk.session.raw.execute(f"SELECT id FROM {EVENTS.name} WHERE log_id = ? ORDER BY position", (log_id,))
+    side = "channel" if log_id.startswith("chn_") else "partner"
+    statement = f"SELECT id FROM {EVENTS.name} WHERE {side}_id = ? ORDER BY {side}_position"
+    rows = world.disk.session.raw.execute(statement, (log_id,))
     return [row[0] for row in rows.fetchall()]
 
 

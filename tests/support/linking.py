@@ -123,8 +123,8 @@ class World:
     async def events(self) -> list[str]:
         """The types of the events in the channel's log, in order."""
         events: list[Event] = await self.rows(EVENTS)
-        mine = [event for event in events if event.log_id == self.channel.id]
-        return [event.type for event in sorted(mine, key=lambda event: event.position)]
+        mine = [event for event in events if event.channel_id == self.channel.id]
+        return [event.type for event in sorted(mine, key=lambda event: event.channel_position or 0)]
 
     async def everything(self) -> str:
         """All that the database holds, as text; sealed columns as their bytes."""

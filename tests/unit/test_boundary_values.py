@@ -368,15 +368,14 @@ def test_a_links_address_is_there_only_where_it_was_put() -> None:
 
 
 def test_an_event_holds_the_object_as_its_reader_may_see_it() -> None:
-    event = events.Event(
-        log_id="prt_1",
+    event = events.LogEntry(
         position=7,
+        session_sequence=4,
         id="evt_1",
         type="checkout.opened",
         noun="checkout",
         bot_id="bot_1",
         session_id="ses_1",
-        session_sequence=4,
         user_id="usr_1",
         payload="{}",
         create_time=SECOND,
@@ -393,7 +392,7 @@ def test_an_event_holds_the_object_as_its_reader_may_see_it() -> None:
 
 
 def test_an_event_outside_of_sessions_names_none() -> None:
-    event = events.Event("chn_1", 1, "evt_1", "wallet.linked", "wallet", "", None, 0, "usr_1", "{}", SECOND)
+    event = events.LogEntry(1, 0, "evt_1", "wallet.linked", "wallet", "", None, "usr_1", "{}", SECOND)
 
     [read] = written("ListEvents", Caller.CHANNEL, {"events": (EventView(event, "c1", WALLET),)}).events
 

@@ -12,7 +12,7 @@ from comptoir_server.app.call import CallContext
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.once import NOUNS
 from comptoir_server.domain.errors import invalid_field
-from comptoir_server.domain.events import Consumer, Event
+from comptoir_server.domain.events import Consumer, LogEntry
 from comptoir_server.domain.users import User
 from comptoir_server.store import snapshots
 from comptoir_server.store.reads.events import events_between, last_position
@@ -24,7 +24,7 @@ from comptoir_server.store.tx import Tx
 class EventView:
     """An event with its place in the log and the object as it was; a message is opened with its person's key."""
 
-    event: Event
+    event: LogEntry
     cursor: str
     payload: Any
 
@@ -50,7 +50,7 @@ class Found:
 async def find(deps: Deps, call: CallContext, wanted: Wanted) -> Found:
     """The first events that are wanted, opened for reading."""
 
-    async def work(tx: Tx) -> tuple[Sequence[Event], int, dict[str, User]]:
+    async def work(tx: Tx) -> tuple[Sequence[LogEntry], int, dict[str, User]]:
         last = await last_position(tx, call.log_id)
         if last <= wanted.after:
             return (), wanted.after, {}
@@ -119,13 +119,13 @@ def _key(call: CallContext, consumer: str) -> tuple[str, str]:
     return call.log_id, f"{call.bot_id}/{consumer}"
 
 
-async def _users(tx: Tx, events: Sequence[Event]) -> dict[str, User]:
+async def _users(tx: Tx, events: Sequence[LogEntry]) -> dict[str, User]:
     """The people whose keys open what is sealed in these events."""
     wanted = sorted({event.user_id for event in events if event.noun == "message"})
     return {user.id: user for user in await tx.load_all(USERS.get(user_id) for user_id in wanted) if user is not None}
 
 
-def _view(deps: Deps, call: CallContext, event: Event, users: dict[str, User]) -> EventView:
+def _view(deps: Deps, call: CallContext, event: LogEntry, users: dict[str, User]) -> EventView:
     payload = snapshots.load(NOUNS[event.noun], event.payload)
     if event.noun == "message":
         payload = messages.view(deps, payload, users[event.user_id])

@@ -1,4 +1,4 @@
-"""Telling what happened: every event is written by the work that causes it."""
+"""Telling what happened: every event is written by the work that causes it, once for all whom it concerns."""
 
 from __future__ import annotations
 
@@ -12,31 +12,56 @@ PERSONAL_NOUNS = frozenset({"wallet", "wallet_link"})
 """Nouns that are nobody's business but the person's and their channel's."""
 
 
-def tell(tx: Tx, noun: str, record: Any, event_type: str = "", *, logs: tuple[str, ...] | None = None) -> None:
-    """Appends the event of `record`'s state (or `event_type`) to the partner's and the channel's log.
+def tell(tx: Tx, noun: str, record: Any, event_type: str = "") -> None:
+    """Appends the event of `record`'s state (or `event_type`) to the partner's and the channel's log."""
+    personal = noun in PERSONAL_NOUNS
+    append(
+        tx,
+        noun,
+        record,
+        event_type or TYPES[noun, record.state],
+        partner_id=None if personal else record.partner_id,
+        channel_id=record.channel_id,
+        bot_id="" if personal else record.bot_id,
+        session_id=record.id if noun == "session" else record.session_id if noun != "wallet" else "",
+        user_id=record.user_id,
+    )
 
-    `logs` names other logs where not both are to be told.
+
+def append(
+    tx: Tx,
+    noun: str,
+    record: Any,
+    event_type: str,
+    *,
+    partner_id: str | None,
+    channel_id: str | None,
+    bot_id: str,
+    session_id: str,
+    user_id: str,
+) -> None:
+    """Appends an event to the logs of this partner and this channel, of which one may be None, and wakes their readers.
+
+    `bot_id` and `session_id` are empty for none.
     """
-    if logs is None:
-        logs = (record.channel_id,) if noun in PERSONAL_NOUNS else (record.partner_id, record.channel_id)
-    event_id = tx.new_id("evt")
-    event_type = event_type or TYPES[noun, record.state]
-    session_id = record.id if noun == "session" else record.session_id if noun != "wallet" else ""
-    payload = snapshots.dump(record)
-    for log_id in logs:
-        tx.put(
-            Event(
-                log_id=log_id,
-                position=0,
-                id=event_id,
-                type=event_type,
-                noun=noun,
-                bot_id="" if noun in PERSONAL_NOUNS else record.bot_id,
-                session_id=session_id or None,
-                session_sequence=0,
-                user_id=record.user_id,
-                payload=payload,
-                create_time=tx.now,
-            )
+    tx.put(
+        Event(
+            id=tx.new_id("evt"),
+            type=event_type,
+            noun=noun,
+            partner_id=partner_id,
+            partner_position=None if partner_id is None else 0,
+            partner_session_sequence=None if partner_id is None else 0,
+            channel_id=channel_id,
+            channel_position=None if channel_id is None else 0,
+            channel_session_sequence=None if channel_id is None else 0,
+            bot_id=bot_id,
+            session_id=session_id or None,
+            user_id=user_id,
+            payload=snapshots.dump(record),
+            create_time=tx.now,
         )
-        tx.after_commit(log_id)
+    )
+    for log_id in (partner_id, channel_id):
+        if log_id is not None:
+            tx.after_commit(log_id)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from comptoir_server.app import events
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.rendering import plain_text
 from comptoir_server.domain import transitions
 from comptoir_server.domain.cards import CONTENT_KINDS, KIND_OF, Content
-from comptoir_server.domain.events import Event
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.sessions import SESSION_TRANSITIONS, Message, Sender, Session, SessionCommand
 from comptoir_server.domain.users import User
@@ -46,23 +46,18 @@ def append(
     tx.put(session)
     tx.put(message)
     event_type = "postback.received" if message.kind == "postback" else "message.received"
-    log_id = session.partner_id if sender == Sender.USER else session.channel_id
-    tx.put(
-        Event(
-            log_id=log_id,
-            position=0,
-            id=tx.new_id("evt"),
-            type=event_type,
-            noun="message",
-            bot_id=session.bot_id,
-            session_id=session.id,
-            session_sequence=0,
-            user_id=user.id,
-            payload=snapshots.dump(message),
-            create_time=tx.now,
-        )
+    by_person = sender == Sender.USER
+    events.append(
+        tx,
+        "message",
+        message,
+        event_type,
+        partner_id=session.partner_id if by_person else None,
+        channel_id=None if by_person else session.channel_id,
+        bot_id=session.bot_id,
+        session_id=session.id,
+        user_id=user.id,
     )
-    tx.after_commit(log_id)
     tx.after_commit(session.id)
     return session, message
 

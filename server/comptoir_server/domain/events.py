@@ -57,20 +57,40 @@ OTHERS = (
 
 @record
 class Event:
-    """One event in one log. `position` and `session_sequence` are given at the commit.
+    """One event, in its partner's log, its channel's, or both; what belongs to a log it is not in is None.
 
-    `payload` is the snapshot of the object at that moment. `sealed_id` and `user_id` say whose key opens
-    what is sealed inside it; empty where nothing is.
+    Positions are given at the commit, and so is the place among the events that this log has of the session, which
+    is 0 outside of any. `payload` is the snapshot of the object at that moment, `user_id` says whose key opens what
+    is sealed inside it.
     """
 
-    log_id: str
+    id: str
+    type: str
+    noun: str
+    partner_id: str | None
+    partner_position: int | None
+    partner_session_sequence: int | None
+    channel_id: str | None
+    channel_position: int | None
+    channel_session_sequence: int | None
+    bot_id: str
+    session_id: str | None
+    user_id: str
+    payload: str
+    create_time: int
+
+
+@record
+class LogEntry:
+    """An event as one log has it, without a word of the other."""
+
     position: int
+    session_sequence: int
     id: str
     type: str
     noun: str
     bot_id: str
     session_id: str | None
-    session_sequence: int
     user_id: str
     payload: str
     create_time: int

@@ -73,7 +73,7 @@ class _Members(dict[str, StrEnum]):
         raise ValueError(f"the database holds {text!r}, which is no {self._name} that this version knows")
 
 
-def _unwrap_optional(hint: Any) -> tuple[Any, bool]:
+def unwrap_optional(hint: Any) -> tuple[Any, bool]:
     """The hint without None, and whether None was allowed."""
     if typing.get_origin(hint) not in (Union, types.UnionType):
         return hint, False
@@ -95,7 +95,7 @@ def _is_enum(hint: Any) -> bool:
 
 def _column(hint: Any, where: str) -> tuple[type, Convert | None, Convert | None]:
     """The kind of a field's column, and how it is encoded and decoded (None: as it is)."""
-    hint, optional = _unwrap_optional(hint)
+    hint, optional = unwrap_optional(hint)
     kind: type = str
     encode: Convert | None = None
     decode: Convert | None = None
@@ -113,7 +113,7 @@ def _column(hint: Any, where: str) -> tuple[type, Convert | None, Convert | None
 
 def _require_storable(hint: Any, where: str, seen: set[type]) -> None:
     """Refuses, when the relation is made, what would not come back from JSON as it was."""
-    hint, _ = _unwrap_optional(hint)
+    hint, _ = unwrap_optional(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _AS_IS or _is_enum(hint) or hint in seen:
         return

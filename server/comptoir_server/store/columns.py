@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from comptoir_server.store.codec import unwrap_optional
 from comptoir_server.store.schema import Id, declare_internal_tables, strict_table
 
 metadata = sa.MetaData()
@@ -20,12 +21,11 @@ _TYPES: dict[Any, type[sa.types.TypeEngine[Any]]] = {int: sa.BigInteger, bool: s
 
 
 def table(name: str, record: type[Any], key: tuple[str, ...], *constraints: sa.schema.SchemaItem) -> sa.Table:
-    """A STRICT table with a NOT NULL column for each field of `record`, and a CHECK for each of its enums."""
+    """A STRICT table with a column for each field of `record`, NOT NULL unless that may be None, and enums CHECKed."""
     hints = typing.get_type_hints(record)
     columns: list[sa.schema.SchemaItem] = []
     for field in dataclasses.fields(record):
-        hint = hints[field.name]
-        optional = type(None) in typing.get_args(hint)
+        hint, optional = unwrap_optional(hints[field.name])
         column = sa.Column(
             field.name, _TYPES.get(hint, Id)(), primary_key=field.name in key, nullable=optional, autoincrement=False
         )

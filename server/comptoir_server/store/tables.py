@@ -352,14 +352,23 @@ EVENTS: Relation[e.Event] = Relation(
     table(
         "events",
         e.Event,
-        ("log_id", "id"),
-        index("events_by_position", "log_id", "position", unique=True),
+        ("id",),
+        index("events_by_partner", "partner_id", "partner_position", unique=True, where="partner_id IS NOT NULL"),
+        index("events_by_channel", "channel_id", "channel_position", unique=True, where="channel_id IS NOT NULL"),
         index(
-            "events_by_session", "session_id", "log_id", "session_sequence", unique=True, where="session_id IS NOT NULL"
+            "events_by_session", "session_id", "channel_position", "partner_position", where="session_id IS NOT NULL"
         ),
+        check("events_in_partner_log", "(partner_id IS NULL) = (partner_position IS NULL)"),
+        check("events_in_channel_log", "(channel_id IS NULL) = (channel_position IS NULL)"),
+        check("events_in_a_log", "partner_id IS NOT NULL OR channel_id IS NOT NULL"),
     ),
-    key=("log_id", "id"),
-    sequences={"position": ("log_id",), "session_sequence": ("log_id", "session_id")},
+    key="id",
+    sequences={
+        "partner_position": ("partner_id",),
+        "partner_session_sequence": ("partner_id", "session_id"),
+        "channel_position": ("channel_id",),
+        "channel_session_sequence": ("channel_id", "session_id"),
+    },
 )
 
 RELATIONS: tuple[Relation[Any], ...] = (

@@ -120,7 +120,9 @@ RULES: tuple[Rule, ...] = (
         "Every counter stands at the last number that it gave: journal, logs, sessions.",
         (metadata.tables[COUNTERS],),
         _miscounted(JOURNAL.table, "position"),
-        _miscounted(_EVENTS, "position", "log_id"),
-        _miscounted(_EVENTS, "session_sequence", "log_id", "session_id"),
+        _miscounted(_EVENTS, "partner_position", "partner_id"),
+        _miscounted(_EVENTS, "partner_session_sequence", "partner_id", "session_id"),
+        _miscounted(_EVENTS, "channel_position", "channel_id"),
+        _miscounted(_EVENTS, "channel_session_sequence", "channel_id", "session_id"),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import sqlalchemy as sa
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey, by_query
 from comptoir_server.store.columns import metadata
@@ -63,13 +63,14 @@ def _foreign(survey: Survey, notes: Notes) -> None:
 
 
 def _in_foreign_logs() -> Query:
-    """Events in a log that is neither the partner's nor the channel's of their session, or of another bot."""
+    """Events in the log of a partner or a channel that is not their session's, or of another bot."""
     own = sa.and_(
-        _event.c.log_id.in_((_session.c.partner_id, _session.c.channel_id)),
+        func.coalesce(_event.c.partner_id, _session.c.partner_id) == _session.c.partner_id,
+        func.coalesce(_event.c.channel_id, _session.c.channel_id) == _session.c.channel_id,
         _event.c.bot_id == sa.case((_event.c.noun == "wallet_link", ""), else_=_session.c.bot_id),
     )
     return (
-        select(_event.c.id.label("event"), _event.c.log_id.label("log"), _session.c.id.label("session"))
+        select(_event.c.id.label("event"), _session.c.id.label("session"))
         .join(_session, _session.c.id == _event.c.session_id)
         .where(sa.not_(own))
     )

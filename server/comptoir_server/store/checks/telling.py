@@ -1,20 +1,21 @@
-"""What the logs tell is true: every step in its order, of objects that there are, alike to everybody."""
+"""What the logs tell is true: every step in its order, of objects that there are, to all whom it concerns."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from comptoir_server.domain.events import OTHERS, STATES, TYPES
 from comptoir_server.store import snapshots
 from comptoir_server.store.checks.nouns import NOUNS, differences, stored
-from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey, by_query, rows_where
+from comptoir_server.store.checks.survey import Notes, Query, Rule, Survey, by_query
+from comptoir_server.store.reads.events import SIDES
 from comptoir_server.store.tables import EVENTS, MESSAGES, SESSIONS
 
 _event, _message, _session = EVENTS.table, MESSAGES.table, SESSIONS.table
@@ -23,8 +24,14 @@ _STATE_TYPES = frozenset(TYPES.values())
 _PERSONAL = ("wallet", "wallet_link")
 """Nouns of which only the person's channel is told."""
 
-_READ = (_event.c.log_id, _event.c.id, _event.c.position, _event.c.type, _event.c.noun, _event.c.payload)
-_IN_ORDER = select(*_READ).order_by(_event.c.log_id, _event.c.position)
+_READ = (_event.c.id, _event.c.type, _event.c.noun, _event.c.payload)
+
+
+def _in_order(survey: Survey) -> Iterator[Any]:
+    """The events of every log, one log after the other, each in its order."""
+    for side in SIDES:
+        columns = (side.owner.label("log_id"), *_READ)
+        yield from survey.rows(select(*columns).where(side.owner.is_not(None)).order_by(side.owner, side.position))
 
 
 def _told(row: Any) -> tuple[str, str] | None:
@@ -39,7 +46,7 @@ def _told(row: Any) -> tuple[str, str] | None:
 def _told_otherwise(survey: Survey, notes: Notes) -> None:
     """Objects whose state is not the one told last in a log that concerns them, and messages that nobody was told."""
     last: dict[tuple[str, str], str] = {}
-    for row in survey.rows(_IN_ORDER):
+    for row in _in_order(survey):
         told = _told(row)
         if told is not None and (row.type in _STATE_TYPES or row.noun == "message"):
             last[row.log_id, told[0]] = told[1]
@@ -71,7 +78,7 @@ def _said() -> Query:
 
 def _undocumented_steps(survey: Survey, notes: Notes) -> None:
     """Histories that begin elsewhere, or take a step that no table of transitions has, or take one twice."""
-    for _, log in groupby(survey.rows(_IN_ORDER), key=attrgetter("log_id")):
+    for _, log in groupby(_in_order(survey), key=attrgetter("log_id")):
         last: dict[str, str] = {}
         for row in log:
             told = _told(row) if row.type in _STATE_TYPES and row.noun in STATES else None
@@ -92,7 +99,7 @@ def _untrue(survey: Survey, notes: Notes) -> None:
         told = sorted(((row, _payload(row)) for row in rows), key=lambda pair: str(pair[0].noun))
         for noun, group in groupby(told, key=lambda pair: str(pair[0].noun)):
             for row, wrong in _wrong(survey, noun, list(group)):
-                notes.violated(event=row.id, log=row.log_id, type=row.type, wrong=wrong)
+                notes.violated(event=row.id, type=row.type, wrong=wrong)
 
 
 def _payload(row: Any) -> Any:
@@ -130,20 +137,16 @@ def _fits(event_type: str, noun: str, thing: Any) -> bool:
     return event_type == TYPES.get((noun, str(thing.state)))
 
 
-def _told_apart() -> Query:
-    """What concerns a partner and a channel but was not told to both, or not alike."""
-    return (
-        select(_event.c.id.label("event"), func.min(_event.c.type).label("type"), func.count().label("logs"))
-        .where(_event.c.noun.not_in((*_PERSONAL, "message")))
-        .group_by(_event.c.id)
-        .having(
-            sa.or_(
-                func.count() != 2,
-                func.min(_event.c.payload) != func.max(_event.c.payload),
-                func.min(_event.c.type) != func.max(_event.c.type),
-            )
-        )
+def _told_to_others() -> Query:
+    """Events that stand in another log than those of whom they concern, or in too few."""
+    in_both = sa.and_(_event.c.partner_id.is_not(None), _event.c.channel_id.is_not(None))
+    right = sa.case(
+        (_event.c.noun.in_(_PERSONAL), sa.and_(_event.c.partner_id.is_(None), _event.c.channel_id.is_not(None))),
+        (_event.c.noun == "message", sa.not_(in_both)),
+        else_=in_both,
     )
+    columns = (_event.c.id.label("event"), _event.c.type, _event.c.partner_id, _event.c.channel_id)
+    return select(*columns).where(sa.not_(right))
 
 
 RULES: tuple[Rule, ...] = (
@@ -151,9 +154,9 @@ RULES: tuple[Rule, ...] = (
     Rule("E5", "An event tells of an object that there is, as it was, and is named for what it tells.", _untrue),
     by_query(
         "E6",
-        "A partner and a channel are told the same.",
-        (rows_where(_event, _event.c.noun.not_in((*_PERSONAL, "message"))),),
-        _told_apart(),
+        "A partner and a channel are told the same; of a wallet only the channel, of a message one of the two.",
+        (_event,),
+        _told_to_others(),
     ),
     Rule("E7", "What was told last of an object is its state now, and every message was told.", _told_otherwise),
 )
