@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from typing import Any
 
@@ -105,7 +106,9 @@ async def test_a_call_that_could_not_be_let_in_is_told_and_the_next_one_comes() 
 
 
 @pytest.mark.timeout(60)
-async def test_a_server_lets_in_more_than_it_has_asked_for_and_stops_at_once() -> None:
+async def test_a_server_lets_in_more_than_it_has_asked_for_and_stops_at_once_without_a_word() -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
     server, echo = open_server(()), Echo()
     server.add_generic_rpc_handlers((echo,))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -116,8 +119,13 @@ async def test_a_server_lets_in_more_than_it_has_asked_for_and_stops_at_once() -
         assert await asyncio.gather(*(call(name) for name in names)) == names
 
     await server.stop(None)
+    del server
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        gc.collect()
 
     assert echo.here == 2 * AT_ONCE
+    assert said == []
 
 
 async def test_the_installed_grpc_is_one_whose_server_can_let_in_many() -> None:

@@ -81,9 +81,12 @@ async def process(deps: Deps, provider: str, event_id: str) -> None:
             return
         if confirmed is not None and await _act(deps, tx, provider, confirmed, current.create_time):
             tx.put(_moved(_without_token(current), DeliveryCommand.PROCESS))
-        elif tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS and current.state == DeliveryState.STORED:
-            if not await _may_be_claimed(tx, provider, confirmed):
-                tx.put(_moved(current, DeliveryCommand.DISOWN))
+        elif (
+            tx.now >= current.create_time + FOREIGN_SECONDS * MICROSECONDS
+            and current.state == DeliveryState.STORED
+            and not await _may_be_claimed(tx, provider, confirmed)
+        ):
+            tx.put(_moved(current, DeliveryCommand.DISOWN))
 
     await deps.store.write(work)
     fault("webhook.processed")

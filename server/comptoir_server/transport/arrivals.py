@@ -87,10 +87,15 @@ class _Arrivals:
     def _come(self, call: asyncio.Future[Any]) -> None:
         self._asked -= 1
         awaited, self._awaited = self._awaited, None
-        if awaited is None or awaited.done():
-            self._here.append(call)
-        else:
+        if awaited is not None and not awaited.done():
             _hand_over(call, awaited)
+        elif not _failed(call):
+            self._here.append(call)
+
+
+def _failed(call: asyncio.Future[Any]) -> bool:
+    """Whether nobody came: gRPC tells all that it was asked for so when it stops, and one of them is enough."""
+    return call.cancelled() or call.exception() is not None
 
 
 def _hand_over(call: asyncio.Future[Any], arrival: _Arrival) -> None:
