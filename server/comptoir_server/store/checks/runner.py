@@ -130,10 +130,11 @@ def check_database(url: str, *, vault: Vault | None = None) -> Report:
 _OTHER_TABLES = "The database has other tables than this version: run comptoir-server migrate first."
 
 _OBJECT_ID = {
-    "sqlite": "CASE WHEN json_valid(payload) THEN json_extract(payload, '$.id') END",
+    "sqlite": "CAST(CASE WHEN json_valid(payload) THEN json_extract(payload, '$.id') END AS TEXT)",
     "postgresql": "CASE WHEN payload IS JSON THEN payload::json ->> 'id' END",
 }
-"""What is no document has no id here; that it is none, another invariant tells."""
+"""What is no document has no id here; that it is none, another invariant tells. Without its type SQLite finds no row by
+it, and a check of so many payments takes their square."""
 
 _BEGIN = {
     "sqlite": "BEGIN",
