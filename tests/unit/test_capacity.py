@@ -152,7 +152,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_a_partner_that_asks_too_much_at_once_is_told_so_and_others_are_answered(world: World) -> None:
-    world.rebuild(Limits(calls=6, quick=2))
+    world.rebuild(Limits(waiting=6, quick=2))
     going = asyncio.Event()
     other, _ = await world.new_key(world.channel.id)
 
@@ -172,6 +172,12 @@ async def test_a_partner_that_asks_too_much_at_once_is_told_so_and_others_are_an
 
     assert (failed.code, reason_of(failed)) == (8, "RATE_LIMITED")
     assert detail(failed, error_details_pb2.RetryInfo).retry_delay.seconds == 1
+
+
+async def test_whoever_fills_both_desks_and_their_lines_shuts_nobody_out_at_the_door() -> None:
+    limits = Limits()
+
+    assert limits.calls > limits.quick + limits.asking + 2 * limits.waiting
 
 
 async def test_a_stream_that_nobody_reads_is_ended_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,14 @@ class Limits:
     """How much one process takes on at once.
 
     `quick` is how many calls work at once that wait for nobody, `asking` how many that may wait for a provider: a
-    provider that hangs holds up only those.
+    provider that hangs holds up only those. At either desk so many are `waiting`, all lines together. Where `calls` are
+    open everybody is refused: more than both desks and their lines hold, or those who fill these would shut others out.
     """
 
-    calls: int = 1_000
+    calls: int = 3_000
     quick: int = 128
     asking: int = 600
+    waiting: int = 1_000
     streams: int = 10_000
     streams_of_one_caller: int = 250
 
@@ -110,8 +112,8 @@ class Capacity:
     """The desks of one process."""
 
     def __init__(self, limits: Limits) -> None:
-        self._quick = Desk(limits.quick, limits.calls)
-        self._asking = Desk(limits.asking, limits.calls)
+        self._quick = Desk(limits.quick, limits.waiting)
+        self._asking = Desk(limits.asking, limits.waiting)
 
     def desk(self, method: Method) -> Desk:
         """Where the calls of a method have their turns."""
