@@ -6,20 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-from comptoir_server.domain import money
+from comptoir_server.domain import ledger, money
 from comptoir_server.domain.checkouts import Adjustment, AdjustmentKind, LineItem, require_sums
 from comptoir_server.domain.errors import Reason, Refused
-from comptoir_server.domain.ledger import capture_lines, refund_lines
+from comptoir_server.domain.ledger import AccountKind, Line, account_key, capture_lines, refund_lines
 from comptoir_server.domain.money import MINOR_UNITS_MAX, Money
 
 SHARES = [
     (24_000, 100, 240),
     (50, 100, 1),
     (49, 100, 0),
+    (4_999, 1, 0),
     (333, 150, 5),
     (1, 5_000, 1),
     (-50, 100, -1),
     (-49, 100, 0),
+    (-1, 10_000, -1),
     (0, 150, 0),
     (MINOR_UNITS_MAX, 10_000, MINOR_UNITS_MAX),
 ]
@@ -45,6 +47,13 @@ def test_no_amount_grows_beyond_what_every_language_keeps_exactly() -> None:
     refused(lambda: Money(MINOR_UNITS_MAX, "USD") + Money(1, "USD"))
 
 
+def test_an_amount_may_be_as_large_as_a_number_of_javascript_is_exact() -> None:
+    assert MINOR_UNITS_MAX == 9_007_199_254_740_991
+    assert money.checked(MINOR_UNITS_MAX) == MINOR_UNITS_MAX
+    assert money.checked(-MINOR_UNITS_MAX) == -MINOR_UNITS_MAX
+    assert Money(1, "USD") + Money(2, "USD") == Money(3, "USD")
+
+
 def test_amounts_of_two_currencies_are_never_added() -> None:
     refused(lambda: Money(1, "USD") + Money(1, "JPY"))
     refused(lambda: Money(1, "USD") - Money(1, "JPY"))
@@ -62,6 +71,31 @@ def test_the_lines_of_the_books_are_zero_together_and_none_is_empty(amount: int,
     for lines in (capture_lines("paypal", "prt", amount, basis_points), refund_lines("paypal", "prt", amount)):
         assert sum(line.minor_units for line in lines) == 0
         assert all(line.minor_units for line in lines)
+
+
+def test_a_capture_is_held_by_the_provider_and_owed_to_the_partner_less_our_fee() -> None:
+    assert capture_lines("paypal", "prt_1", 10_050, 150) == (
+        Line(AccountKind.PROVIDER_CLEARING, "paypal", -10_050),
+        Line(AccountKind.PARTNER_PAYABLE, "prt_1", 9_899),
+        Line(AccountKind.PLATFORM_FEES, "", 151),
+    )
+
+
+def test_a_refund_is_taken_from_the_partner_and_leaves_our_fee_with_us() -> None:
+    assert refund_lines("paypal", "prt_1", 333) == (
+        Line(AccountKind.PROVIDER_CLEARING, "paypal", 333),
+        Line(AccountKind.PARTNER_PAYABLE, "prt_1", -333),
+    )
+
+
+def test_lines_that_are_not_zero_together_are_never_written() -> None:
+    with pytest.raises(AssertionError, match="must sum to zero"):
+        ledger._balanced(Line(AccountKind.PLATFORM_FEES, "", 1))
+
+
+def test_an_account_is_named_by_its_kind_its_owner_and_its_currency() -> None:
+    assert account_key(AccountKind.PARTNER_PAYABLE, "prt_1", "JPY") == "PARTNER_PAYABLE:prt_1:JPY"
+    assert account_key(AccountKind.PLATFORM_FEES, "", "USD") == "PLATFORM_FEES::USD"
 
 
 def test_the_parts_of_a_price_make_its_total() -> None:
