@@ -13,7 +13,7 @@ PLAIN: dict[Any, Any] = {int: 0, bool: False, bytes: b"", dict[str, str]: {}, Re
 
 
 def some(kind: type[R], **given: Any) -> R:
-    """A record with what is given in some fields. Other texts are the field's name, states the first; tuples are empty."""
+    """A record with what is given. Other texts are the name of their field, states the first, tuples empty."""
     hints = get_type_hints(kind)
     assert given.keys() <= hints.keys(), given.keys() - hints.keys()
     return kind(**({name: _plain(name, hint) for name, hint in hints.items()} | given))
