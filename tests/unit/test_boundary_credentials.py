@@ -17,12 +17,13 @@ from comptoir_server.app import credentials
 from comptoir_server.app.call import Caller
 from comptoir_server.app.credentials import Principal, admit, authenticate
 from comptoir_server.domain.errors import Reason, Refused
-from comptoir_server.domain.partners import BotState, KeyState, PartnerState
+from comptoir_server.domain.partners import ApiKey, BotState, KeyState, PartnerState
 from comptoir_server.domain.users import UserState
 from comptoir_server.runtime import Runtime
 from comptoir_server.store.database import Database
 from comptoir_server.vault import Vault
 from tests.support.door import MASTER_KEY, World, absent_id, failure_of, metadata_of, new_user, open_world, reason_of
+from tests.support.records import some
 
 MICROSECONDS = 1_000_000
 
@@ -130,8 +131,18 @@ async def test_a_key_speaks_for_its_owner(world: World) -> None:
         key_id=key.id,
         scopes=frozenset({"checkout.read"}),
     )
-    operator = await authenticate(world.deps, metadata_of(world.operator_secret))
-    assert (operator.caller, operator.partner_id, operator.channel_id) == (Caller.OPERATOR, "", "")
+    narrow, key = await world.new_key("", scopes=("partner.read",))
+    assert await authenticate(world.deps, metadata_of(narrow)) == Principal(
+        Caller.OPERATOR, key_id=key.id, scopes=frozenset({"partner.read"})
+    )
+    narrow, key = await world.new_key(world.channel.id, scopes=("user.read",))
+    assert await authenticate(world.deps, metadata_of(narrow)) == Principal(
+        Caller.CHANNEL, channel_id=world.channel.id, key_id=key.id, scopes=frozenset({"user.read"})
+    )
+
+
+def test_a_principal_is_nobody_and_may_everything_but_for_what_is_said_of_it() -> None:
+    assert Principal(Caller.USER) == Principal(Caller.USER, "", "", "", "", "", frozenset({"*"}), False)
 
 
 async def test_a_revoked_key_is_invalid_from_the_next_call_on(world: World) -> None:
@@ -150,6 +161,22 @@ async def test_a_key_has_expired_at_its_time_and_not_before(world: World) -> Non
     world.clock.ahead_seconds = 61
 
     assert (await refusal(world, metadata_of(secret))).reason == Reason.CREDENTIAL_EXPIRED
+
+
+def test_a_key_with_a_time_works_until_that_very_moment_and_one_without_for_ever() -> None:
+    timed, timeless = some(ApiKey, expire_time=5), some(ApiKey)
+
+    assert credentials._require_working(timed, 4) is timed
+    assert credentials._require_working(timeless, 5) is timeless
+    with pytest.raises(Refused) as refused:
+        credentials._require_working(timed, 5)
+    assert refused.value.reason == Reason.CREDENTIAL_EXPIRED
+
+
+async def test_a_key_of_a_partner_who_is_not_there_is_invalid(world: World) -> None:
+    secret, _ = await world.new_key(absent_id("prt"))
+
+    assert (await refusal(world, metadata_of(secret))).reason == Reason.CREDENTIAL_INVALID
 
 
 async def test_a_suspended_partner_or_bot_is_told_so(world: World) -> None:
@@ -205,6 +232,14 @@ async def test_a_token_speaks_for_its_user_for_fifteen_minutes(world: World) -> 
         Caller.USER, user_id=world.user.id, channel_id=world.channel.id
     )
     assert 0 <= world.clock.now() + 900 * MICROSECONDS - expire_time < 2 * MICROSECONDS
+    assert jwt.decode(token, OctKey.import_key(world.deps.vault.signing_key)).claims == {
+        "aud": "comptoir",
+        "sub": world.user.id,
+        "chn": world.channel.id,
+        "mode": "test",
+        "iat": expire_time // MICROSECONDS - 900,
+        "exp": expire_time // MICROSECONDS,
+    }
 
     world.clock.ahead_seconds = 901
     assert (await refusal(world, metadata_of(token))).reason == Reason.CREDENTIAL_EXPIRED
@@ -273,6 +308,24 @@ def test_a_key_needs_the_scope_of_the_method(scopes: set[str], scope: str, taken
     assert (refused.value.reason, refused.value.metadata) == (Reason.SCOPE_MISSING, {"scope": scope})
 
 
+def test_whom_a_method_is_not_for_is_told_for_whom_it_is() -> None:
+    with pytest.raises(Refused) as refused:
+        admit(Principal(Caller.USER, absent=True), frozenset({Caller.PARTNER, Caller.OPERATOR}), "refund.write")
+
+    assert (refused.value.reason, refused.value.metadata) == (Reason.SCOPE_MISSING, {"scope": "refund.write"})
+    assert refused.value.message == "A user credential may not call this; it is for: operator, partner."
+
+
+async def test_a_text_that_is_too_long_for_a_token_is_not_even_verified(world: World) -> None:
+    texts = [f"{'a' * (length - 4)}.b.c" for length in (2048, 2049)]
+    refusals = [await refusal(world, metadata_of(text)) for text in [*texts, "a.b", "a.b.c.d"]]
+
+    neither = "The credential is not valid. It is neither a key nor a token."
+    assert [one.message for one in refusals] == [
+        "The credential is not valid. The token is not one of ours.", neither, neither, neither
+    ]  # fmt: skip
+
+
 async def test_permission_is_checked_before_existence(world: World) -> None:
     create = partner_pb2.CreateChannelRequest(request_id="r1", display_name="Web")
     foreign = world.stranger.id
@@ -308,6 +361,21 @@ def test_secrets_are_all_different_well_formed_and_spread_over_the_alphabet() ->
     assert {len(secret) for secret in secrets} == {len("cmp_live_") + 36}
     assert all(secret.startswith("cmp_live_") for secret in secrets)
     assert len(set("".join(secret[9:39] for secret in secrets))) == 62
+
+
+def test_a_secret_is_made_of_bytes_that_give_no_character_more_often_than_another() -> None:
+    drawn = [bytes([248, 249, 255, *range(27)]), bytes([*range(27, 54), 59, 60, 61])]
+
+    class Scripted(Runtime):
+        def random_bytes(self, count: int) -> bytes:
+            assert count == 30
+            return drawn.pop(0)
+
+    assert credentials.new_secret(Scripted(), "test") == "cmp_test_0123456789ABCDEFGHIJKLMNOPQRST0TsuaZ"
+    assert drawn == []
+    drawn = [bytes([61, 62, 123, 124, 185, 186, 247, *[1] * 23])]
+    assert credentials.new_secret(Scripted(), "live") == "cmp_live_z0z0z0z111111111111111111111112f827z"
+    assert drawn == []
 
 
 def test_a_hint_tells_keys_apart_and_keeps_the_secret() -> None:
