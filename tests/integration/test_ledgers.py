@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,11 +13,15 @@ from comptoir_server.app.books import post
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.ledgers import Balance
 from comptoir_server.domain.errors import Reason, Refused
-from comptoir_server.domain.ledger import Account, AccountKind, Effect, capture_lines, refund_lines
+from comptoir_server.domain.ids import is_valid
+from comptoir_server.domain.ledger import Account, AccountKind, Effect, Posting, capture_lines, refund_lines
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.partners import Partner
+from comptoir_server.domain.records import replace
+from comptoir_server.store.tables import ACCOUNTS, JOURNAL, POSTINGS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import database_url
+from tests.support.rows import rows
 from tests.support.town import Town, open_town
 
 __all__ = ["database_url"]
@@ -193,3 +198,47 @@ async def test_a_capture_and_its_refund_leave_every_currency_at_zero(town: Town)
 
     assert sum(total for _, total in sums) == 0
     assert sorted(sums) == [("JPY", -777), ("JPY", 12), ("JPY", 765), ("USD", -151), ("USD", 0), ("USD", 151)]
+
+
+async def test_a_capture_is_one_transaction_and_a_line_under_each_account_which_is_opened_once(town: Town) -> None:
+    partner = await town.new_partner()
+    captures = [await capture(town, partner, 10_000), await capture(town, partner, 200)]
+
+    accounts_opened = await rows(town.deps, ACCOUNTS)
+    opened = {account.kind: account for account in accounts_opened}
+    journal = sorted(await rows(town.deps, JOURNAL), key=lambda one: one.position)
+    clearing, payable, fees = (opened[kind] for kind in AccountKind)
+
+    assert {kind: replace(account, id="") for kind, account in opened.items()} == {
+        account.kind: account
+        for account in (
+            Account("", "PROVIDER_CLEARING:paypal:USD", AccountKind.PROVIDER_CLEARING, "", "paypal", "USD"),
+            Account("", f"PARTNER_PAYABLE:{partner.id}:USD", AccountKind.PARTNER_PAYABLE, partner.id, "", "USD"),
+            Account("", "PLATFORM_FEES::USD", AccountKind.PLATFORM_FEES, "", "", "USD"),
+        )
+    }
+    assert [is_valid("acc", account.id) for account in accounts_opened] == [True] * 3
+    first, second = (one.id for one in journal)
+    assert [(one.object_id, one.effect, one.currency_code, one.position) for one in journal] == [
+        (captures[0], Effect.CAPTURE, "USD", 1),
+        (captures[1], Effect.CAPTURE, "USD", 2),
+    ]
+    assert is_valid("txn", first)
+    postings = await rows(town.deps, POSTINGS)
+    assert [one for transaction in journal for one in postings if one.transaction_id == transaction.id] == [
+        Posting(first, 0, clearing.id, "USD", -10_000),
+        Posting(first, 1, payable.id, "USD", 9_850),
+        Posting(first, 2, fees.id, "USD", 150),
+        Posting(second, 0, clearing.id, "USD", -200),
+        Posting(second, 1, payable.id, "USD", 197),
+        Posting(second, 2, fees.id, "USD", 3),
+    ]
+
+
+async def test_captures_at_once_open_each_account_once(town: Town) -> None:
+    partner = await town.new_partner()
+
+    await asyncio.gather(*(capture(town, partner, 10_000) for _ in range(4)))
+
+    assert len(await rows(town.deps, ACCOUNTS)) == 3
+    assert sorted(one.minor_units for one in await rows(town.deps, POSTINGS)) == [-10_000] * 4 + [150] * 4 + [9_850] * 4

@@ -22,8 +22,6 @@ def _target(module: str, *tests: str) -> Target:
 
 
 DOMAIN = ("unit/test_money.py", "unit/test_states.py", "unit/test_transitions.py")
-PAYING = ("integration/test_confirm.py", "integration/test_doubt.py", "integration/test_ledgers.py")
-
 SCOPE: tuple[Target, ...] = (
     _target("domain.money", *DOMAIN),
     _target("domain.ledger", *DOMAIN),
@@ -39,10 +37,10 @@ SCOPE: tuple[Target, ...] = (
     _target("app.access", "unit/test_rights.py"),
     _target("app.credentials", "unit/test_boundary_credentials.py"),
     _target("app.api_keys", "integration/test_partners.py"),
-    _target("app.books", *PAYING),
-    _target("app.payments", *PAYING),
-    _target("app.refunding", *PAYING),
-    _target("store.ownership", "integration/test_store_batch.py"),
+    _target("app.books", "integration/test_ledgers.py"),
+    _target("app.payments", "integration/test_taking.py"),
+    _target("app.refunding", "integration/test_taking.py", "integration/test_webhooks.py"),
+    _target("store.ownership", "unit/test_ownership.py"),
 )
 
 _SAMPLE = "mutation/sample_tests.py::test_that"
