@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from comptoir_server.app.api_keys import SCOPES
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.partners import BotProfile
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.ids import is_valid
 from comptoir_server.domain.partners import ApiKey, BotState, KeyState, PartnerState
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import KEYS
@@ -191,6 +193,43 @@ async def test_a_key_makes_none_stronger_than_itself(town: Town) -> None:
     ]
     made = answer["api_key"]
     assert (made.bot_id, made.scopes, made.expire_time) == (mine.id, ("bot.read", "key.write"), soon)
+
+
+async def test_a_partner_makes_keys_for_itself_and_its_bots_that_end_when_it_likes(town: Town) -> None:
+    partner = await town.new_partner()
+    bot, soon = await town.new_bot(partner), town.runtime.now() + 60 * MICROSECONDS
+    maker = await town.with_key(town.partner(partner, "CreateApiKey"))
+    bound = await town.with_key(town.partner(partner, "CreateApiKey", bot=bot), expire_time=soon)
+
+    async def make(call: CallContext, request_id: str, **fields: Any) -> ApiKey:
+        key: ApiKey = (await create_key(town, replace(call, request_id=request_id), **fields))["api_key"]
+        return key
+
+    named = await make(maker, "named", owner_id=partner.id, expire_time=soon)
+    of_bot = await make(maker, "bot", bot_id=bot.id)
+    alike = await make(bound, "alike", bot_id=bot.id, expire_time=soon)
+
+    assert (named.owner_id, named.bot_id, named.expire_time) == (partner.id, "", soon)
+    assert (of_bot.owner_id, of_bot.bot_id, of_bot.expire_time) == (partner.id, bot.id, 0)
+    assert (alike.owner_id, alike.bot_id, alike.expire_time) == (partner.id, bot.id, soon)
+    assert is_valid("key", named.id)
+    refusal = await refused(make(maker, "no", scopes=("b.unknown", "a.unknown")))
+    assert refusal.message.startswith("scopes: a.unknown is no scope.")
+
+
+async def test_a_key_ends_those_of_its_bot_and_one_of_the_whole_partner_ends_any(town: Town) -> None:
+    partner = await town.new_partner()
+    mine, other = await town.new_bot(partner), await town.new_bot(partner)
+    keys = [await town.with_key(town.partner(partner, bot=bot)) for bot in (mine, mine, other, other)]
+
+    async def revoke(call: CallContext, key: CallContext) -> KeyState:
+        answer = await partners.revoke_api_key(town.deps, call, api_key_id=key.key_id)
+        state: KeyState = answer["api_key"].state
+        return state
+
+    assert await revoke(town.partner(partner, "RevokeApiKey", bot=mine), keys[1]) == KeyState.REVOKED
+    assert await revoke(town.partner(partner, "RevokeApiKey"), keys[2]) == KeyState.REVOKED
+    assert (await refused(revoke(town.partner(partner, "RevokeApiKey", bot=mine), keys[3]))).reason == Reason.NOT_FOUND
 
 
 async def test_a_key_is_made_for_who_is_there_and_ones_own(town: Town) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 
 from comptoir_server.app import payments
 from comptoir_server.app.call import CallContext
+from comptoir_server.app.settled import Settled
 from comptoir_server.domain.checkouts import CaptureMode
 from comptoir_server.domain.errors import Reason, Refused
+from comptoir_server.domain.ids import is_valid
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.operations import Operation, OperationState
 from comptoir_server.domain.payments import (
@@ -140,6 +143,7 @@ async def test_a_capture_is_written_down_and_its_amount_reserved_before_the_prov
         update_time=operation.create_time,
     )
     assert made.request_key.startswith(f"{world.partner_id}/CreateCapture/")
+    assert (is_valid("cap", made.id), is_valid("opn", operation.id)) == (True, True)
     assert answer["payment"] == replace(
         payment,
         capturing=10_000,
@@ -215,6 +219,7 @@ async def test_what_is_not_held_or_no_amount_of_it_cannot_be_taken(world: World)
         (Reason.INVALID_STATE, {"state": "CAPTURED", "allowed": "AUTHORIZED, PARTIALLY_CAPTURED"}),
         (Reason.INVALID_STATE, {"state": "CAPTURED", "allowed": "AUTHORIZED, VOIDED"}),
     ]
+    assert [one.message.partition(";")[0] for one in refusals[-2:]] == ["The payment is CAPTURED"] * 2
     assert (await capture(world, payment, 20_000))["payment"].state == PaymentState.CAPTURED
 
 
@@ -286,6 +291,7 @@ async def test_a_refund_is_written_down_and_its_amount_reserved_before_the_provi
         update_time=operation.create_time,
     )
     assert made.request_key.startswith(f"{world.partner_id}/CreateRefund/")
+    assert is_valid("rfd", made.id)
     assert answer["payment"] == replace(payment, refunding=8_000, update_time=made.create_time)
     assert await rows(world.deps, CAPTURES) == [replace(before, refunding=8_000, update_time=made.create_time)]
     assert (operation.kind, operation.amount, operation.target_reference) == ("REFUND", 8_000, before.reference)
@@ -384,6 +390,29 @@ async def test_a_refund_is_of_one_capture_the_named_one_or_the_first_with_enough
     await require_same_books(world, 6_000 - 1_001 - 999 - 3)
 
 
+async def test_the_rest_of_what_was_all_given_back_is_nothing_and_refused(world: World) -> None:
+    payment = await taken(world)
+    await refund(world, payment)
+
+    refusal = await refused(refund(world, payment))
+
+    assert (refusal.reason, refusal.metadata) == (Reason.REFUND_EXCEEDS_CAPTURE, {"available": "0", "given": "0"})
+    await require_same_books(world, 0)
+
+
+async def test_who_is_not_woken_finds_the_outcome_by_looking(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def overslept(self: Settled, key: str, seconds: float) -> None:
+        await asyncio.sleep(0.02)
+
+    payment = await taken(world)
+    monkeypatch.setattr(Settled, "pause", overslept)
+
+    async with asyncio.timeout(5):
+        answer = await refund(world, payment, 8_000, seconds=60)
+
+    assert (answer["refund"].state, answer["payment"].refunded) == (RefundState.SUCCEEDED, 8_000)
+
+
 async def test_nothing_is_given_back_of_what_was_not_taken(world: World) -> None:
     payment = await held(world)
 
@@ -421,24 +450,28 @@ async def test_payments_captures_and_refunds_are_read_by_those_whose_they_are(wo
             payments.list_refunds(deps, call, payment_id=payment.id),
         ]
 
-    assert [await one for one in asked(mine)] == [
+    def reasons(answers: list[Any]) -> list[object]:
+        return [getattr(answer, "reason", answer) for answer in answers]
+
+    assert await asyncio.gather(*asked(mine)) == [
         {"payment": await world.now_payment(payment.id)},
         {"capture": capture_made},
         {"refund": made},
         {"captures": (capture_made,)},
         {"refunds": (made,)},
     ]
-    assert [(await refused(one)).reason for one in asked(stranger)] == [Reason.NOT_FOUND] * 5
-    acts = [
-        capture(world, replace(payment, id=world.runtime.new_id("pay")), 1),
-        void(world, replace(payment, id="pay")),
-    ]
-    assert [(await refused(one)).reason for one in acts] == [Reason.NOT_FOUND] * 2
+    assert reasons(await asyncio.gather(*asked(stranger), return_exceptions=True)) == [Reason.NOT_FOUND] * 5
+    absent = replace(payment, id=world.runtime.new_id("pay"))
+    acts = [capture(world, absent, 1), void(world, absent), refund(world, absent, 1)]
+    assert reasons(await asyncio.gather(*acts, return_exceptions=True)) == [Reason.NOT_FOUND] * 3
 
 
 async def test_payments_are_listed_page_by_page_newest_first(world: World) -> None:
     made = [await taken(world) for _ in range(3)]
     asked: dict[str, Any] = {"checkout_id": "", "operation_state": None, "page_size": 2}
+    all_at_once = await payments.list_payments(
+        world.deps, world.by_partner("ListPayments"), page_token="", **{**asked, "page_size": 3}
+    )
 
     first = await payments.list_payments(world.deps, world.by_partner("ListPayments"), page_token="", **asked)
     rest = await payments.list_payments(
@@ -451,4 +484,5 @@ async def test_payments_are_listed_page_by_page_newest_first(world: World) -> No
     found = [payment.id for payment in (*first["payments"], *rest["payments"])]
     assert found == sorted((payment.id for payment in made), reverse=True)
     assert (len(first["payments"]), rest["next_page_token"]) == (2, "")
+    assert (len(all_at_once["payments"]), all_at_once["next_page_token"]) == (3, "")
     assert [payment.id for payment in of_one["payments"]] == [made[1].id]

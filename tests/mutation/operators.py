@@ -171,8 +171,9 @@ def arguments(place: Place) -> Iterator[Change]:
     if not isinstance(node, ast.Call):
         return
     name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name in FUNCTIONS:
+    if name in FUNCTIONS:  # which do not mind the order
         yield Change(node.func, FUNCTIONS[name])
+        return
     if name in DEFAULTED:
         for index in range(len(node.keywords)):
             left_out = f"{name}(…) without {_text(node.keywords[index])}"

@@ -153,7 +153,11 @@ def _meet(mutant: Mutant, text: bytes, bounds: Mapping[str, float], folder: str)
 
 def _pytest(names: Sequence[str], folder: str, *plugins: object) -> int:
     unused = [part for name in UNUSED for part in ("-p", f"no:{name}")]
-    return int(pytest.main([*OPTIONS, *unused, f"--basetemp={folder}/{os.getpid()}", *names], plugins=list(plugins)))
+    options = [*OPTIONS, *unused, f"--basetemp={folder}/{os.getpid()}"]
+    try:
+        return int(pytest.main([*options, *names], plugins=list(plugins)))
+    except Warning:  # of what a failed test left behind, found as the run ends
+        return pytest.ExitCode.INTERNAL_ERROR
 
 
 class Altered(importlib.abc.MetaPathFinder, importlib.abc.Loader):
