@@ -39,7 +39,7 @@ SCOPE: tuple[Target, ...] = (
     _target("app.api_keys", "integration/test_partners.py"),
     _target("app.books", "integration/test_ledgers.py"),
     _target("app.payments", "integration/test_taking.py"),
-    _target("app.refunding", "integration/test_taking.py", "integration/test_webhooks.py"),
+    _target("app.refunding", "integration/test_taking.py", "integration/test_giving_back.py"),
     _target("store.ownership", "unit/test_ownership.py"),
 )
 
