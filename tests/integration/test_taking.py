@@ -12,6 +12,7 @@ import pytest
 
 from comptoir_server.app import payments
 from comptoir_server.app.call import CallContext
+from comptoir_server.app.ports import OutcomeKind
 from comptoir_server.app.settled import Settled
 from comptoir_server.domain.checkouts import CaptureMode
 from comptoir_server.domain.errors import Reason, Refused
@@ -31,10 +32,10 @@ from comptoir_server.domain.payments import (
 )
 from comptoir_server.domain.records import replace
 from comptoir_server.runtime import arm_faults
-from comptoir_server.store.tables import CAPTURES, EVENTS, OPERATIONS, ORDERS
+from comptoir_server.store.tables import CAPTURES, EVENTS, OPERATIONS, ORDERS, REFUNDS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import new_sqlite
-from tests.support.providers import LOST_REPLY, NOT_SENT, declined
+from tests.support.providers import LOST_REPLY, NOT_SENT, answering, declined
 from tests.support.rows import rows
 from tests.support.tally import require_same_books
 from tests.support.world import World, open_world
@@ -330,7 +331,14 @@ async def test_a_refund_that_succeeds_is_counted_on_capture_payment_and_order_an
     await require_same_books(world, 0)
 
 
-@pytest.mark.parametrize(("reply", "code"), [(declined(), "INSUFFICIENT_FUNDS"), (NOT_SENT, "")])
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (declined(), "INSUFFICIENT_FUNDS"),
+        (answering(OutcomeKind.DECLINED, executed=False), "REFUND_NOT_POSSIBLE"),
+        (NOT_SENT, ""),
+    ],
+)
 async def test_a_refund_that_fails_leaves_everything_to_be_given_back(world: World, reply: Any, code: str) -> None:
     payment = await taken(world)
     [before] = await rows(world.deps, CAPTURES)
@@ -341,6 +349,7 @@ async def test_a_refund_that_fails_leaves_everything_to_be_given_back(world: Wor
     now = answer["refund"].update_time
     assert (answer["refund"].state, answer["refund"].decline_code) == (RefundState.FAILED, code)
     assert now > answer["refund"].create_time
+    assert await rows(world.deps, REFUNDS) == [answer["refund"]]
     assert answer["payment"] == replace(payment, update_time=now) == await world.now_payment(payment.id)
     assert await rows(world.deps, CAPTURES) == [replace(before, update_time=now)]
     assert [kind for kind, log in await told(world, "refund") if log == "partner"] == [
