@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from comptoir_server.app import settlement
+from comptoir_server.app import sessions, settlement
 from comptoir_server.app.evidence import Evidence
 from comptoir_server.app.ports import Outcome, OutcomeKind
+from comptoir_server.domain.cards import PriceLine, ReceiptCard
 from comptoir_server.domain.ids import is_valid
+from comptoir_server.domain.money import Money
 from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.payments import Capture, Payment, Refund, RefundOrigin, RefundState
 from comptoir_server.domain.records import replace
@@ -194,3 +196,24 @@ async def test_a_refund_of_a_payment_that_is_not_the_orders_leaves_the_order_alo
     assert await rows(world.deps, ORDERS) == [other]
     assert len(await rows(world.deps, MESSAGES)) == messages
     assert (await world.now_payment(ended.payment_id)).refunded == 8_100
+
+
+async def test_the_person_reads_how_much_of_what_they_paid_went_back(world: World) -> None:
+    payment_id = (await world.confirm(await world.checkout()))["payment"].id
+    [order] = await rows(world.deps, ORDERS)
+
+    await world.refund(payment_id, 8_000)
+
+    answer = await sessions.list_messages(
+        world.deps, world.by_user("ListMessages"), session_id=world.session_id, after_sequence=0, page_size=0
+    )
+    assert answer["messages"][-1].content == ReceiptCard(
+        order_id=order.id,
+        checkout_id=order.checkout_id,
+        partner_display_name="Comptoir Air",
+        lines=(PriceLine("Flight", Money(24_000, "USD")),),
+        total=Money(24_000, "USD"),
+        refunded=Money(8_000, "USD"),
+        wallet_label="PayPal a•••@example.com",
+        paid_time=order.create_time,
+    )
