@@ -54,8 +54,8 @@ def _arguments() -> argparse.Namespace:
 
 def _table(results: list[Result]) -> Table:
     table = Table(title="mutants")
-    for heading in ("module", "mutants", "killed", "survived", "of these accepted", "% killed", "seconds"):
-        table.add_column(heading, justify="left" if heading == "module" else "right")
+    for heading in ("module", "mutants", "killed", "survived", "accepted", "% killed", "seconds"):
+        table.add_column(heading, justify="left" if heading == "module" else "right", no_wrap=True)
     for one in results:
         table.add_row(
             one.module, str(one.met), str(one.killed), str(len(one.survivors)), str(one.accepted),

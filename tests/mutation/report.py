@@ -50,36 +50,27 @@ class Result:
         name = verdict.mutant.name
         self.fates[verdict.fate] += 1
         if verdict.killed:
-            if name in accepted:
-                self.complaints.append(f"is listed as a survivor, and is killed: {name}")
-            return ""
+            return self._complain(f"killed, but listed as a survivor: {name}") if name in accepted else ""
         self.survivors[name] = patch
         if name in accepted:
             self.accepted += 1
             return f"{verdict.fate}, accepted ({accepted[name]}): {name}"
-        self.complaints.append(f"survived, and is not listed: {name}")
-        return f"{verdict.fate}: {name}\n{patch}"
+        return f"{self._complain(f'{verdict.fate}, and not listed: {name}')}\n{patch}"
+
+    def _complain(self, complaint: str) -> str:
+        self.complaints.append(complaint)
+        return complaint
 
 
-def measured(
-    target: Target, jobs: int, share: float, report: Callable[[str], None], accepted: Mapping[str, str] = ACCEPTED
-) -> Result:
+def measured(target: Target, jobs: int, share: float, report: Callable[[str], None]) -> Result:
     """Runs the mutants of a module and tells of each that survives as it is found."""
     result, text, began = Result(target.module), path_of(target.module).read_bytes(), time.monotonic()
     for verdict in examine(target, jobs, share):
-        if said := result.take(verdict, verdict.mutant.diff(text), accepted):
+        if said := result.take(verdict, verdict.mutant.diff(text), ACCEPTED):
             report(said)
         if result.met % EVERY == 0:
             report(f"{target.module}: {result.met} mutants, {result.killed} killed, {time.monotonic() - began:.0f} s")
     result.seconds = time.monotonic() - began
-    if share >= 1:
-        gone = [name for name in accepted if name.startswith(f"{target.module}:") and name not in result.survivors]
-        known = {complaint.partition(": ")[2] for complaint in result.complaints}
-        result.complaints += [
-            f"is listed as a survivor, and is no mutant any more: {name}" for name in gone if name not in known
-        ]
-    for complaint in result.complaints:
-        report(f"{target.module}: {complaint}") if complaint.startswith("is listed") else None
     return result
 
 

@@ -102,15 +102,15 @@ def warm_up() -> None:
     gc.freeze()  # or every fork would go through all that was imported
 
 
-def examine(target: Target, workers: int, share: float = 1.0, text: bytes | None = None) -> Iterator[Verdict]:
+def examine(target: Target, workers: int, share: float) -> Iterator[Verdict]:
     """The verdicts on a share of the mutants of a module, as they are reached."""
-    source = text or path_of(target.module).read_bytes()
-    chosen = mutants_of(target.module, source)
+    text = path_of(target.module).read_bytes()
+    chosen = mutants_of(target.module, text)
     if share < 1:
         count = max(round(len(chosen) * share), 1)
         chosen = sorted(random.Random(target.module).sample(chosen, count), key=lambda mutant: mutant.start)
     with tempfile.TemporaryDirectory(prefix="mutants-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        yield from _verdicts(chosen, source, traced(target, folder), workers, folder)
+        yield from _verdicts(chosen, text, traced(target, folder), workers, folder)
 
 
 def _verdicts(chosen: Sequence[Mutant], text: bytes, tests: Tests, workers: int, folder: str) -> Iterator[Verdict]:
