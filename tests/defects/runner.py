@@ -5,17 +5,11 @@ Processes are forked from one that has imported the server, so that each costs i
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
-import json
 import os
 import random
-import selectors
-import signal
-import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +19,7 @@ import pytest
 
 from tests.defects.planting import Unplantable
 from tests.defects.registry import ASSERTION, found
+from tests.support.forked import Job, run_forked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOUND_SECONDS = 280
@@ -120,17 +115,11 @@ class _Witness:
 def examine(cases: Sequence[Case], workers: int = 2) -> Iterator[Verdict]:
     """The verdicts on cases, as they are reached."""
     _warm_up()
-    waiting = list(reversed(cases))
-    with selectors.DefaultSelector() as running:
-        while waiting or running.get_map():
-            while waiting and len(running.get_map()) < workers:
-                begun = _Fork(waiting.pop())
-                running.register(begun.said, selectors.EVENT_READ, begun)
-            for key, _ in running.select(timeout=1):
-                running.unregister(key.fileobj)
-                yield key.data.verdict()
-            for key in list(running.get_map().values()):
-                key.data.bound()
+    jobs = [Job(str(number), functools.partial(_run, case), BOUND_SECONDS) for number, case in enumerate(cases)]
+    for ended in run_forked(jobs, workers):
+        code, failures = ended.answer or (ended.code, [])
+        said = [Failure(**one) for one in failures]
+        yield Verdict(cases[int(ended.job.name)], code, said, ended.log, ended.seconds)
 
 
 def _warm_up() -> None:
@@ -145,57 +134,13 @@ def _warm_up() -> None:
     gc.freeze()  # or every fork would go through all that was imported, at the end of each test
 
 
-class _Fork:
-    """One process, and the pipe on which it says what came of its case."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.began = time.monotonic()
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it is the child's, and read when that has ended
-        said, saying = os.pipe()
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(said)
-            _be_child(case, self.log.fileno(), saying)
-        os.close(saying)
-        self.said = os.fdopen(said, "rb")
-
-    def bound(self) -> None:
-        """Ends a process that takes too long."""
-        if time.monotonic() - self.began > BOUND_SECONDS:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def verdict(self) -> Verdict:
-        """What it said, once it has ended."""
-        said = self.said.read()
-        self.said.close()
-        _, status = os.waitpid(self.pid, 0)
-        self.log.seek(0)
-        log = self.log.read().decode(errors="replace")
-        self.log.close()
-        code = os.waitstatus_to_exitcode(status)
-        failures = [Failure(**one) for one in json.loads(said or b"[]")]
-        return Verdict(self.case, code, failures, log, time.monotonic() - self.began)
-
-
-def _be_child(case: Case, log: int, saying: int) -> None:
-    """Runs the gates and ends this process, past everything that its parent would do at its end."""
-    code = 70
-    try:
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        witness = _Witness()
-        options = [*OPTIONS, *(part for name in UNUSED for part in ("-p", f"no:{name}"))]
-        planted = [part for name in case.defects for part in ("--defect", name)]
-        code = int(pytest.main([*options, *planted, *case.gates], plugins=[witness]))
-        os.write(saying, json.dumps([asdict(one) for one in witness.failures]).encode())
-    except BaseException:  # noqa: BLE001 - it has nobody to go to but the log
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _run(case: Case) -> tuple[int, list[dict[str, str]]]:
+    """Runs the gates in this process: the exit code of pytest, and how tests failed."""
+    witness = _Witness()
+    options = [*OPTIONS, *(part for name in UNUSED for part in ("-p", f"no:{name}"))]
+    planted = [part for name in case.defects for part in ("--defect", name)]
+    code = int(pytest.main([*options, *planted, *case.gates], plugins=[witness]))
+    return code, [asdict(one) for one in witness.failures]
 
 
 def cases_of(names: Sequence[str]) -> list[Case]:

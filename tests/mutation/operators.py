@@ -2,6 +2,9 @@
 
 An operator is a function from a node of the syntax tree to what may stand there instead. Messages (texts with a blank,
 and formatted ones) are left alone, as are annotations, docstrings, names of types and decorators.
+
+They are our own because mutmut (3.8) changes the bodies of functions without decorators and nothing else: no table of
+states, no limit, and no property, such as what is left of a payment to take or to give back.
 """
 
 from __future__ import annotations
