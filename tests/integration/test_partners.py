@@ -177,7 +177,7 @@ async def test_a_key_makes_none_stronger_than_itself(town: Town) -> None:
     before = await keys_of(town, partner.id)
 
     refusals = [
-        await refused(create_key(town, maker, scopes=("refund.write",))),
+        await refused(create_key(town, maker, scopes=("refund.write", "session.write"))),
         await refused(create_key(town, maker, scopes=("*",))),
         await refused(create_key(town, maker, bot_id=other.id)),
         await refused(create_key(town, maker, expire_time=later)),

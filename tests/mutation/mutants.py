@@ -24,8 +24,9 @@ CONTEXT = 12
 class Mutant:
     """One change: the bytes from `start` to `end` of the module's text become `new`.
 
-    `function` is the first line of the innermost function around it, 0 where there is none: it is as good as called by
-    every test that imports the module. `name` stays the same as long as the changed words do, wherever they stand.
+    `function` is the first line of the innermost function around it, 0 where there is none, or one that is called for
+    many tests at once because what it answers is kept: then every test of the module may notice. `name` stays the same
+    as long as the changed words do, wherever they stand.
     """
 
     module: str
@@ -82,8 +83,9 @@ def mutants_of(module: str, text: bytes) -> list[Mutant]:
 def _changes(node: ast.AST, parent: ast.AST, enums: Enums, around: _Around) -> Iterator[tuple[Change, _Around]]:
     """Every change of a node and of what is in it."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        first = min(node.lineno, *(decorator.lineno for decorator in node.decorator_list), node.lineno)
-        around = _Around((*around.scope, node.name), first)
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        cached = any("cache" in ast.unparse(decorator) for decorator in node.decorator_list)
+        around = _Around((*around.scope, node.name), 0 if cached else first)
     elif isinstance(node, ast.ClassDef):
         around = _Around((*around.scope, node.name), around.function)
     elif isinstance(node, ast.Assign) and not around.scope and isinstance(node.targets[0], ast.Name):

@@ -10,6 +10,9 @@ ACCEPTED: dict[str, str] = {
     ),
     "app.books:post: 0 -> 1": "the number is given by the commit, whatever stands there before",
     "app.books:post: 0 -> -1": "the number is given by the commit, whatever stands there before",
+    "app.books:_account: key', key)) or await tx.lo -> key', key)) and await tx.lo": (
+        "the store runs a work again that loses the race for a new account"
+    ),
     "app.payments:list_payments: 1 -> 2": "one row too many is read, and not shown",
     "app.api_keys:list_api_keys: 1 -> 2": "one row too many is read, and not shown",
     "app.api_keys:_expiry: expire_time <= tx.now -> expire_time < tx.now": "a key that ends as it is made never works",

@@ -316,6 +316,19 @@ def test_whom_a_method_is_not_for_is_told_for_whom_it_is() -> None:
     assert refused.value.message == "A user credential may not call this; it is for: operator, partner."
 
 
+async def test_a_token_works_until_the_very_moment_at_which_it_stops(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, expire_time = credentials.issue_token(world.deps, world.user)
+
+    monkeypatch.setattr(world.clock, "now", lambda: expire_time - 1)
+    assert credentials._verified(world.deps, token) == (world.user.id, world.channel.id)
+    monkeypatch.setattr(world.clock, "now", lambda: expire_time)
+    with pytest.raises(Refused) as refused:
+        credentials._verified(world.deps, token)
+    assert refused.value.reason == Reason.CREDENTIAL_EXPIRED
+
+
 async def test_a_text_that_is_too_long_for_a_token_is_not_even_verified(world: World) -> None:
     texts = [f"{'a' * (length - 4)}.b.c" for length in (2048, 2049)]
     refusals = [await refusal(world, metadata_of(text)) for text in [*texts, "a.b", "a.b.c.d"]]
