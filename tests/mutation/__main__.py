@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
 
 def _table(results: list[Result]) -> Table:
     table = Table(title="mutants")
-    for heading in ("module", "mutants", "killed", "survived", "accepted", "% killed", "seconds"):
+    for heading in ("module", "mutants", "killed", "survived", "accepted", "%", "seconds"):
         table.add_column(heading, justify="left" if heading == "module" else "right", no_wrap=True)
     for one in results:
         table.add_row(
