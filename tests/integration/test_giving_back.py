@@ -78,8 +78,9 @@ async def arrive(world: World, operation: Operation, reference: str) -> None:
 
 async def payloads(world: World, event_type: str) -> list[dict[str, object]]:
     """What events of a type tell the partner, oldest first."""
-    events = [one for one in await rows(world.deps, EVENTS) if (one.type, one.log_id) == (event_type, world.partner_id)]
-    return [json.loads(one.payload) for one in sorted(events, key=lambda one: one.position)]
+    events = await rows(world.deps, EVENTS)
+    ours = [one for one in events if (one.type, one.partner_id) == (event_type, world.partner_id)]
+    return [json.loads(one.payload) for one in sorted(ours, key=lambda one: one.partner_position or 0)]
 
 
 async def test_what_was_called_off_meanwhile_is_given_back_whole_by_the_platform(world: World) -> None:

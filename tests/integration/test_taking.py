@@ -110,10 +110,11 @@ async def operation_on(world: World, object_id: str) -> Operation:
 
 
 async def told(world: World, noun: str) -> list[tuple[str, str]]:
-    """(type, log) of every event of a noun, in the order of the logs."""
-    events = sorted(await rows(world.deps, EVENTS), key=lambda event: (event.log_id, event.position))
-    names = {world.partner_id: "partner", world.channel_id: "channel"}
-    return [(event.type, names[event.log_id]) for event in events if event.type.startswith(f"{noun}.")]
+    """(type, log) of every event of a noun, in the order of the channel's log and then of the partner's."""
+    events = [event for event in await rows(world.deps, EVENTS) if event.type.startswith(f"{noun}.")]
+    placed = [("channel", event.channel_position, event.type) for event in events if event.channel_id]
+    placed += [("partner", event.partner_position, event.type) for event in events if event.partner_id]
+    return [(kind, log) for log, _, kind in sorted(placed)]
 
 
 async def test_a_capture_is_written_down_and_its_amount_reserved_before_the_provider_answers(world: World) -> None:
