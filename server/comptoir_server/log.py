@@ -135,7 +135,7 @@ class _Lines:
 
 
 def set_up(*, level: str = "info", stream: TextIO | None = None) -> None:
-    """Makes every logger of the process write JSON lines to `stream`, standard error where none is given.
+    """Makes every logger of the process write JSON lines to `stream`, at once; to standard error where none is given.
 
     Libraries that log addresses (a provider's token may stand in one) are kept silent below warnings.
     """
@@ -143,7 +143,7 @@ def set_up(*, level: str = "info", stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger().handlers = [_Libraries()]
     threading.excepthook = _thread_failed
-    lines = _Lines(stream or sys.stderr)
+    lines = _Lines(sys.stderr) if stream is None else structlog.PrintLogger(stream)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
