@@ -345,7 +345,9 @@ def _standin(folder: Path, port: int, pages: str, latency: float) -> Standin:
         "--latency-seconds": str(latency),
     }
     child = Child("standin", ("standin", "paypal", *_flat(arguments)), folder / "standin.log")
-    return Standin(child, f"http://{HOST}:{port}", httpx.AsyncClient(timeout=CALL_SECONDS))
+    # A new connection for each order: the stand-in closes idle ones, and an order may meet that moment.
+    alone = httpx.Limits(max_keepalive_connections=0)
+    return Standin(child, f"http://{HOST}:{port}", httpx.AsyncClient(timeout=CALL_SECONDS, limits=alone))
 
 
 def _server(
