@@ -3,8 +3,8 @@
     python -m tests.proof [NAME …] [--hours HOURS] [--share SHARE] [--restart]
 
 Runs what is missing of each instrument's target, taking turns, and writes `tests/proof/REPORT.md` after every slice. It
-may be interrupted at any moment and goes on where it was, as long as the commit is the same. Exit code 1 where
-anything was violated.
+may be interrupted at any moment and goes on where it was, as long as the commit is the same. Runs of different
+instruments may go on beside each other, one for each core. Exit code 1 where anything was violated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.proof.ledger import Entry, Figure, Ledger, read_ledger
+from tests.proof.ledger import Entry, Figure, Ledger, Slice, changing, read_ledger
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = REPOSITORY / ".comptoir" / "proof.json"
@@ -63,7 +63,9 @@ def main() -> int:
     given = _arguments()
     console = Console()
     commit = _commit()
-    ledger = Ledger(commit) if given.restart else read_ledger(KEPT, commit)
+    if given.restart:
+        KEPT.unlink(missing_ok=True)
+    ledger = read_ledger(KEPT, commit)
     names = given.names or list(INSTRUMENTS)
     end = time.monotonic() + given.hours * 3600
     while time.monotonic() < end:
@@ -71,9 +73,11 @@ def main() -> int:
         if not left:
             break
         name = min(left, key=lambda each: ledger.entry(each).done / _target(each, given.share))
-        _slice(console, name, ledger, min(INSTRUMENTS[name].slice, _left(name, ledger, given.share)))
-        ledger.write(KEPT)
-        REPORT.write_text(_report(ledger), encoding="utf-8")
+        entry = ledger.entry(name)
+        shown = _slice(console, name, entry, min(INSTRUMENTS[name].slice, _left(name, ledger, given.share)))
+        with changing(KEPT, commit) as ledger:
+            ledger.entry(name).add(shown)
+            REPORT.write_text(_report(ledger), encoding="utf-8")
     console.print(_table(ledger))
     return 1 if any(entry.violations for entry in ledger.entries.values()) else 0
 
@@ -101,16 +105,16 @@ def _left(name: str, ledger: Ledger, share: float) -> int:
     return _target(name, share) - ledger.entry(name).done
 
 
-def _slice(console: Console, name: str, ledger: Ledger, count: int) -> None:
-    """Runs the next cases of an instrument and adds what they showed."""
-    instrument, entry = INSTRUMENTS[name], ledger.entry(name)
+def _slice(console: Console, name: str, entry: Entry, count: int) -> Slice:
+    """Runs the next cases of an instrument, and answers what they showed."""
+    instrument = INSTRUMENTS[name]
     console.print(f"{name}: {entry.done:,} of {instrument.target:,} {instrument.cases}")
     run: Run = importlib.import_module(f"tests.proof.{instrument.module}").run
     started = time.monotonic()
     figures, violations = run(count, entry.done, lambda line: console.print(f"  {line}", style="dim"))
-    entry.add(count, time.monotonic() - started, figures, violations)
     for violation in violations:
         console.print(f"  VIOLATED {violation}", style="bold red")
+    return Slice(count, time.monotonic() - started, figures, violations)
 
 
 def _commit() -> str:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 Figure = int | float | str
+
+
+class Slice(NamedTuple):
+    """What the next cases of an instrument showed, and how long they took."""
+
+    cases: int
+    seconds: float
+    figures: dict[str, Figure]
+    violations: list[str]
 
 
 @dataclass
@@ -18,12 +31,12 @@ class Entry:
     figures: dict[str, Figure] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
-    def add(self, count: int, seconds: float, figures: dict[str, Figure], violations: list[str]) -> None:
+    def add(self, shown: Slice) -> None:
         """Takes in a slice: whole numbers are counts and add up, fractions are maxima, of words the last stands."""
-        self.done += count
-        self.seconds += seconds
-        self.violations += violations
-        for name, value in figures.items():
+        self.done += shown.cases
+        self.seconds += shown.seconds
+        self.violations += shown.violations
+        for name, value in shown.figures.items():
             before = self.figures.get(name)
             if isinstance(value, int) and isinstance(before, int):
                 value += before
@@ -45,7 +58,6 @@ class Ledger:
 
     def write(self, path: Path) -> None:
         """Keeps it, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
         draft.replace(path)
@@ -60,3 +72,14 @@ def read_ledger(path: Path, commit: str) -> Ledger:
     if kept["commit"] != commit:
         return Ledger(commit)
     return Ledger(commit, {name: Entry(**entry) for name, entry in kept["entries"].items()})
+
+
+@contextmanager
+def changing(path: Path, commit: str) -> Iterator[Ledger]:
+    """What was kept of this commit, to be added to and kept again; runs beside this one wait until that is done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ledger = read_ledger(path, commit)
+        yield ledger
+        ledger.write(path)
