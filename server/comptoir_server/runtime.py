@@ -32,6 +32,17 @@ MICROSECONDS = 1_000_000
 IDS_AT_ONCE = 256
 """For how many ids randomness is drawn at once."""
 
+_forks = 0
+"""How often a process was forked off on the way to this one."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
 
 class Runtime:
     """The real clock, the real random source, the real event loop.
@@ -44,7 +55,7 @@ class Runtime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._spare: deque[bytes] = deque()
         """Randomness for the next ids: a system call for each would cost more than the rest of making it."""
-        self._spare_of = os.getpid()
+        self._spare_of = _forks
 
     def now(self) -> int:
         """Microseconds since the Unix epoch, UTC."""
@@ -80,9 +91,9 @@ class Runtime:
 
     def _id_randomness(self) -> bytes:
         """Ten random bytes that nobody else is given: no other thread, and no process that was forked off."""
-        if self._spare_of != os.getpid():
+        if self._spare_of != _forks:
             self._spare.clear()
-            self._spare_of = os.getpid()
+            self._spare_of = _forks
         try:
             return self._spare.popleft()
         except IndexError:

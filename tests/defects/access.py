@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comptoir_server.app import access, credentials
+from comptoir_server.store.direct import DirectReader
 from comptoir_server.store.reads import pages
 from tests.defects.planting import rewrite
 from tests.defects.registry import Kind, defect
@@ -35,25 +36,40 @@ def what_is_personal_is_shared() -> None:
     rewrite(access._of_user, "found.user_id == call.user_id or", "True or")
 
 
-@defect(Kind.OWN, f"{KEYS}a_revoked_key_is_invalid_from_the_next_call_on")
+@defect(Kind.OWN, f"{KEYS}a_revoked_key_is_invalid_from_the_next_call_on[inline]")
 def revoked_key_is_accepted() -> None:
     """A key works on after it was revoked."""
     rewrite(credentials._require_working, "key is None or key.state != KeyState.ACTIVE", "key is None")
 
 
-@defect(Kind.OWN, f"{KEYS}a_key_has_expired_at_its_time_and_not_before")
+@defect(Kind.OWN, f"{KEYS}a_key_has_expired_at_its_time_and_not_before[inline]")
 def expired_key_is_accepted() -> None:
     """A key works on after its time."""
     rewrite(credentials._require_working, "if key.expire_time and now >= key.expire_time:", "if False:")
 
 
-@defect(Kind.OWN, f"{KEYS}a_token_speaks_for_its_user_for_fifteen_minutes")
+@defect(Kind.OWN, f"{KEYS}a_revoked_key_is_invalid_from_the_next_call_on[shared]")
+def caller_is_known_for_ever() -> None:
+    """Who was let in once is let in again, whatever was committed since."""
+    rewrite(DirectReader._forget, "        self._conclusions = {}\n", "")
+
+
+@defect(
+    Kind.OWN,
+    f"{KEYS}whom_the_database_was_asked_for_is_known_until_something_is_committed_or_time_is_up",
+)
+def known_caller_outstays_its_time() -> None:
+    """Who was let in once is let in again after its credential's time."""
+    rewrite(credentials.authenticate, "0 < principal.expire_time <= deps.runtime.now()", "False")
+
+
+@defect(Kind.OWN, f"{KEYS}a_token_speaks_for_its_user_for_fifteen_minutes[inline]")
 def expired_token_is_accepted() -> None:
     """A person's token works for ever."""
     rewrite(credentials._verified, "if deps.runtime.now() >= expire * MICROSECONDS:", "if False:")
 
 
-@defect(Kind.OWN, f"{KEYS}a_channel_speaks_for_its_own_user_only")
+@defect(Kind.OWN, f"{KEYS}a_channel_speaks_for_its_own_user_only[inline]")
 def channel_speaks_for_anybody() -> None:
     """A channel may name the people of another."""
     rewrite(credentials._channel, "user is not None and user.channel_id == key.owner_id", "user is not None")
@@ -67,7 +83,7 @@ def scope_is_not_asked_for() -> None:
     )
 
 
-@defect(Kind.OWN, f"{KEYS}a_key_of_the_other_mode_is_invalid_even_where_it_is_stored")
+@defect(Kind.OWN, f"{KEYS}a_key_of_the_other_mode_is_invalid_even_where_it_is_stored[inline]")
 def key_of_the_other_mode_is_accepted() -> None:
     """A test key works on a live server."""
     rewrite(credentials._by_key, "if match[1] != deps.settings.mode:", "if False:")

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from comptoir_server.runtime import Runtime
 from comptoir_server.store import sqlite
 from comptoir_server.store.database import Database, StorageUnavailable
+from comptoir_server.store.direct import SNAPSHOT_SECONDS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import record_calls
 from tests.support.till import ACCOUNTS, Account, open_till, put
@@ -139,6 +141,34 @@ async def test_all_that_a_reading_work_sees_is_of_one_state(sqlite_url: str) -> 
 
     assert await database.read(look) == (Account("acc_1", 1), Account("acc_2", 1), 1, 1)
     await database.close()
+
+
+async def test_what_is_concluded_of_a_state_is_forgotten_with_it_and_late_conclusions_are_nobodys(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime()
+    monkeypatch.setattr(runtime, "monotonic", lambda: 1.0)
+    database = await open_till(sqlite_url, runtime=runtime)
+    before = database.conclusions()
+    before["a"] = 1
+    assert await database.get(ACCOUNTS.get("acc_1")) is None
+    assert database.conclusions() == {"a": 1}
+
+    await put(database, Account("acc_1", 1))
+    before["late"] = 1
+    assert database.conclusions() == {}
+    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 1)
+
+    database.conclusions()["b"] = 1
+    monkeypatch.setattr(runtime, "monotonic", lambda: 1.0 + SNAPSHOT_SECONDS + 0.001)
+    assert database.conclusions() == {}
+    await database.close()
+
+
+async def test_where_reads_share_no_state_nothing_is_concluded(inline: Database) -> None:
+    inline.conclusions()["a"] = 1
+
+    assert inline.conclusions() == {}
 
 
 async def test_after_a_crash_the_notes_of_earlier_processes_are_removed(sqlite_url: str) -> None:

@@ -268,10 +268,10 @@ def new_user(channel_id: str, **changes: Any) -> User:
     return User(**{**fields, **changes})
 
 
-async def open_world(directory: Path) -> World:
+async def open_world(directory: Path, *, inline: bool = True) -> World:
     """A world in a new database; close it with `world.deps.store.close()`."""
     clock = Clock()
-    store = open_database(f"sqlite:///{directory}/door.db", RELATIONS, clock, inline=True)
+    store = open_database(f"sqlite:///{directory}/door.db", RELATIONS, clock, inline=inline)
     await store.open()
     await store.create_all(metadata)
     settled = Settled(clock)

@@ -28,9 +28,10 @@ from tests.support.records import some
 MICROSECONDS = 1_000_000
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    opened = await open_world(tmp_path)
+@pytest.fixture(params=[True, False], ids=["inline", "shared"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """With every read of a state of its own, and with reads that share one until something is committed."""
+    opened = await open_world(tmp_path, inline=request.param)
     yield opened
     await opened.deps.store.close()
 
@@ -142,7 +143,7 @@ async def test_a_key_speaks_for_its_owner(world: World) -> None:
 
 
 def test_a_principal_is_nobody_and_may_everything_but_for_what_is_said_of_it() -> None:
-    assert Principal(Caller.USER) == Principal(Caller.USER, "", "", "", "", "", frozenset({"*"}), False)
+    assert Principal(Caller.USER) == Principal(Caller.USER, "", "", "", "", "", frozenset({"*"}), False, 0)
 
 
 async def test_a_revoked_key_is_invalid_from_the_next_call_on(world: World) -> None:
@@ -171,6 +172,48 @@ def test_a_key_with_a_time_works_until_that_very_moment_and_one_without_for_ever
     with pytest.raises(Refused) as refused:
         credentials._require_working(timed, 5)
     assert refused.value.reason == Reason.CREDENTIAL_EXPIRED
+
+
+async def test_whom_the_database_was_asked_for_is_known_until_something_is_committed_or_time_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await open_world(tmp_path, inline=False)
+    asked: list[object] = []
+    read = Database.read
+
+    async def counted(self: Database, work: Any) -> Any:
+        asked.append(work)
+        return await read(self, work)
+
+    monkeypatch.setattr(Database, "read", counted)
+    monkeypatch.setattr(world.clock, "monotonic", lambda: 1.0)
+    monkeypatch.setattr(world.clock, "now", lambda: 1)
+    secret, key = await world.new_key(world.partner.id, expire_time=3)
+    first = await authenticate(world.deps, metadata_of(secret))
+    assert await authenticate(world.deps, metadata_of(secret)) is first
+    assert len(asked) == 1
+
+    await world.put(world.user)
+    assert await authenticate(world.deps, metadata_of(secret)) == first
+    assert len(asked) == 2
+
+    monkeypatch.setattr(world.clock, "now", lambda: 2)
+    assert (await authenticate(world.deps, metadata_of(secret))).key_id == key.id
+    assert len(asked) == 2
+    timeless = metadata_of(world.channel_secret)
+    assert await authenticate(world.deps, timeless) is await authenticate(world.deps, timeless)
+    assert len(asked) == 3
+
+    monkeypatch.setattr(world.clock, "now", lambda: 3)
+    assert (await refusal(world, metadata_of(secret))).reason == Reason.CREDENTIAL_EXPIRED
+    await world.deps.store.close()
+
+
+async def test_whoever_is_known_is_not_known_by_another_name(world: World) -> None:
+    for named in (world.user.id, world.stranger.id, "", world.user.id):
+        principal = await authenticate(world.deps, metadata_of(world.channel_secret, named))
+        assert principal.user_id == (named if named == world.user.id else "")
+        assert principal.absent == (named == world.stranger.id)
 
 
 async def test_a_key_of_a_partner_who_is_not_there_is_invalid(world: World) -> None:
@@ -229,7 +272,7 @@ async def test_a_token_speaks_for_its_user_for_fifteen_minutes(world: World) -> 
     token, expire_time = credentials.issue_token(world.deps, world.user)
 
     assert await authenticate(world.deps, metadata_of(token)) == Principal(
-        Caller.USER, user_id=world.user.id, channel_id=world.channel.id
+        Caller.USER, user_id=world.user.id, channel_id=world.channel.id, expire_time=expire_time
     )
     assert 0 <= world.clock.now() + 900 * MICROSECONDS - expire_time < 2 * MICROSECONDS
     assert jwt.decode(token, OctKey.import_key(world.deps.vault.signing_key)).claims == {
@@ -322,7 +365,7 @@ async def test_a_token_works_until_the_very_moment_at_which_it_stops(
     token, expire_time = credentials.issue_token(world.deps, world.user)
 
     monkeypatch.setattr(world.clock, "now", lambda: expire_time - 1)
-    assert credentials._verified(world.deps, token) == (world.user.id, world.channel.id)
+    assert credentials._verified(world.deps, token) == (world.user.id, world.channel.id, expire_time)
     monkeypatch.setattr(world.clock, "now", lambda: expire_time)
     with pytest.raises(Refused) as refused:
         credentials._verified(world.deps, token)

@@ -267,7 +267,7 @@ async def update_checkout(
 
 async def get_checkout(deps: Deps, call: CallContext, *, checkout_id: str) -> Answer:
     """Reads a checkout."""
-    return {"checkout": owned(call, await deps.store.read(lambda tx: tx.load(CHECKOUTS.get(checkout_id))))}
+    return {"checkout": owned(call, await deps.store.get(CHECKOUTS.get(checkout_id)))}
 
 
 async def list_checkouts(

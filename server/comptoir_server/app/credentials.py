@@ -1,6 +1,7 @@
 """API keys and user tokens: making them, and telling from a call's metadata who calls.
 
-Nothing is cached: a revoked key, a suspended partner or user is refused from the next call on.
+What is concluded is kept no longer than the state of the database that it was concluded from: a revoked key, a
+suspended partner or user is refused from the next call on.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Principal:
     key_id: str = ""
     scopes: frozenset[str] = frozenset({"*"})
     absent: bool = False
+    expire_time: int = 0
+    """When the credential stops working (microseconds), 0 for never."""
 
 
 def new_secret(runtime: Runtime, mode: str) -> str:
@@ -100,9 +103,13 @@ def issue_token(deps: Deps, user: User) -> tuple[str, int]:
 async def authenticate(deps: Deps, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
     """Who calls. Raises CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, PARTNER_SUSPENDED."""
     bearer, named = _read(metadata)
-    if bearer.startswith("cmp_"):
-        return await _by_key(deps, bearer, named)
-    return await _by_token(deps, bearer)
+    known = deps.store.conclusions()
+    principal: Principal | None = known.get((bearer, named))
+    if principal is None or 0 < principal.expire_time <= deps.runtime.now():
+        is_key = bearer.startswith("cmp_")
+        principal = await (_by_key(deps, bearer, named) if is_key else _by_token(deps, bearer))
+        known[bearer, named] = principal
+    return principal
 
 
 def admit(principal: Principal, callers: frozenset[Caller], scope: str) -> None:
@@ -159,10 +166,11 @@ async def _by_key(deps: Deps, secret: str, named: str) -> Principal:
                 bot_id=key.bot_id,
                 key_id=key.id,
                 scopes=frozenset(key.scopes),
+                expire_time=key.expire_time,
             )
         if key.owner_id.startswith("chn_"):
             return _channel(key, named, user)
-        return Principal(Caller.OPERATOR, key_id=key.id, scopes=frozenset(key.scopes))
+        return Principal(Caller.OPERATOR, key_id=key.id, scopes=frozenset(key.scopes), expire_time=key.expire_time)
 
     return await deps.store.read(work)
 
@@ -200,24 +208,21 @@ def _channel(key: ApiKey, named: str, user: User | None) -> Principal:
         key_id=key.id,
         scopes=frozenset(key.scopes),
         absent=bool(named) and own is None,
+        expire_time=key.expire_time,
     )
 
 
 async def _by_token(deps: Deps, token: str) -> Principal:
-    user_id, channel_id = _verified(deps, token)
-
-    async def work(tx: Tx) -> User | None:
-        return await tx.load(USERS.get(user_id))
-
-    user = await deps.store.read(work)
+    user_id, channel_id, expire_time = _verified(deps, token)
+    user = await deps.store.get(USERS.get(user_id))
     if user is None or user.channel_id != channel_id:
         raise _invalid("The token is not one of ours.")
     _require_active_user(user)
-    return Principal(Caller.USER, user_id=user.id, channel_id=user.channel_id)
+    return Principal(Caller.USER, user_id=user.id, channel_id=user.channel_id, expire_time=expire_time)
 
 
-def _verified(deps: Deps, token: str) -> tuple[str, str]:
-    """The user and channel of a token whose signature, audience, mode and time are right."""
+def _verified(deps: Deps, token: str) -> tuple[str, str, int]:
+    """The user and channel of a token whose signature, audience, mode and time are right, and when it expires."""
     if len(token) > _TOKEN_LENGTH_MAX or token.count(".") != 2:
         raise _invalid("It is neither a key nor a token.")
     try:
@@ -230,7 +235,7 @@ def _verified(deps: Deps, token: str) -> tuple[str, str]:
         raise _invalid("The token is not one of ours.")
     if deps.runtime.now() >= expire * MICROSECONDS:
         raise Refused(Reason.CREDENTIAL_EXPIRED, "The token has expired. Issue a new one with IssueUserToken.")
-    return user_id, channel_id
+    return user_id, channel_id, expire * MICROSECONDS
 
 
 @functools.lru_cache(maxsize=4)

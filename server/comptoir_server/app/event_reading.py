@@ -73,7 +73,7 @@ async def find(deps: Deps, call: CallContext, wanted: Wanted) -> Found:
 
 async def acknowledged(deps: Deps, call: CallContext, consumer: str) -> int:
     """How far a consumer has come, 0 for one that was never heard of."""
-    stored = await deps.store.read(lambda tx: tx.load(CONSUMERS.get(_key(call, consumer))))
+    stored = await deps.store.get(CONSUMERS.get(_key(call, consumer)))
     return stored.position if stored is not None else 0
 
 

@@ -70,7 +70,7 @@ def begin(
 
 async def instruction_of(deps: Deps, operation: Operation) -> Instruction:
     """What the provider is told, with the wallet's token where the person pays."""
-    wallet = await deps.store.read(lambda tx: tx.load(WALLETS.get(operation.wallet_id)))
+    wallet = await deps.store.get(WALLETS.get(operation.wallet_id))
     charges = operation.kind in CHARGES
     token = deps.vault.open_token(wallet.id, wallet.token_sealed) if charges and wallet and wallet.token_sealed else ""
     return Instruction(

@@ -13,7 +13,7 @@ from comptoir_server.store.tables import ORDERS
 
 async def get_order(deps: Deps, call: CallContext, *, order_id: str) -> Answer:
     """Reads an order. Raises NOT_FOUND."""
-    return {"order": owned(call, await deps.store.read(lambda tx: tx.load(ORDERS.get(order_id))))}
+    return {"order": owned(call, await deps.store.get(ORDERS.get(order_id)))}
 
 
 async def list_orders(

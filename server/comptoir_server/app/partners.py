@@ -75,7 +75,7 @@ async def get_partner(deps: Deps, call: CallContext, *, partner_id: str) -> Answ
         raise invalid_field("partner_id", "is required of an operator.")
     if call.caller == Caller.PARTNER and wanted != call.partner_id:
         raise not_found()
-    partner = await deps.store.read(lambda tx: tx.load(PARTNERS.get(wanted)))
+    partner = await deps.store.get(PARTNERS.get(wanted))
     if partner is None:
         raise not_found()
     return {"partner": partner}
@@ -113,7 +113,7 @@ async def create_bot(deps: Deps, call: CallContext, *, display_name: str, greeti
 
 async def get_bot(deps: Deps, call: CallContext, *, bot_id: str) -> Answer:
     """Reads a bot. Raises NOT_FOUND."""
-    return {"bot": _own_bot(call, await deps.store.read(lambda tx: tx.load(BOTS.get(bot_id))))}
+    return {"bot": _own_bot(call, await deps.store.get(BOTS.get(bot_id)))}
 
 
 async def submit_bot(deps: Deps, call: CallContext, *, bot_id: str) -> Answer:

@@ -40,7 +40,7 @@ CAPTURES_MAX = 100
 
 async def get_payment(deps: Deps, call: CallContext, *, payment_id: str) -> Answer:
     """Reads a payment."""
-    return {"payment": owned(call, await deps.store.read(lambda tx: tx.load(PAYMENTS.get(payment_id))))}
+    return {"payment": owned(call, await deps.store.get(PAYMENTS.get(payment_id)))}
 
 
 async def list_payments(
@@ -70,7 +70,7 @@ async def list_payments(
 
 async def get_capture(deps: Deps, call: CallContext, *, capture_id: str) -> Answer:
     """Reads a capture."""
-    return {"capture": owned(call, await deps.store.read(lambda tx: tx.load(CAPTURES.get(capture_id))))}
+    return {"capture": owned(call, await deps.store.get(CAPTURES.get(capture_id)))}
 
 
 async def list_captures(deps: Deps, call: CallContext, *, payment_id: str) -> Answer:
@@ -85,7 +85,7 @@ async def list_captures(deps: Deps, call: CallContext, *, payment_id: str) -> An
 
 async def get_refund(deps: Deps, call: CallContext, *, refund_id: str) -> Answer:
     """Reads a refund."""
-    return {"refund": owned(call, await deps.store.read(lambda tx: tx.load(REFUNDS.get(refund_id))))}
+    return {"refund": owned(call, await deps.store.get(REFUNDS.get(refund_id)))}
 
 
 async def list_refunds(deps: Deps, call: CallContext, *, payment_id: str) -> Answer:

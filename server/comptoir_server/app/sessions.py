@@ -56,7 +56,7 @@ async def open_session(deps: Deps, call: CallContext, *, bot_id: str, referral: 
 
 async def get_session(deps: Deps, call: CallContext, *, session_id: str) -> Answer:
     """Reads a session. Raises NOT_FOUND."""
-    return {"session": owned(call, await deps.store.read(lambda tx: tx.load(SESSIONS.get(session_id))))}
+    return {"session": owned(call, await deps.store.get(SESSIONS.get(session_id)))}
 
 
 async def list_sessions(deps: Deps, call: CallContext, *, bot_id: str, page_size: int, page_token: str) -> Answer:

@@ -82,7 +82,7 @@ async def get_user(deps: Deps, call: CallContext, *, user_id: str) -> Answer:
 
 
 async def _own_user(deps: Deps, call: CallContext, user_id: str) -> User:
-    user = await deps.store.read(lambda tx: tx.load(USERS.get(user_id)))
+    user = await deps.store.get(USERS.get(user_id))
     if user is None or user.channel_id != call.channel_id or call.user_id not in ("", user.id):
         raise not_found()
     return user

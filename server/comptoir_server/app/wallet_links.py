@@ -119,7 +119,7 @@ async def confirm_wallet_link(deps: Deps, call: CallContext, *, wallet_link_id: 
     link, wallet = answer["wallet_link"], answer["wallet"]
     if wallet.id == wallet_id and link.session_id:
         await redraw_open_checkouts(deps, link.session_id)
-    user = await deps.store.read(lambda tx: tx.load(USERS.get(user_id)))
+    user = await deps.store.get(USERS.get(user_id))
     return {"wallet_link": link_view(link), "wallet": wallet_view(wallet, user.default_wallet_id if user else "")}
 
 

@@ -155,5 +155,5 @@ async def _newest_active(tx: Tx, user: User, but: Wallet) -> str:
 
 async def _view(deps: Deps, wallet: Wallet) -> WalletView:
     """The wallet as its person sees it now."""
-    user = await deps.store.read(lambda tx: tx.load(USERS.get(wallet.user_id)))
+    user = await deps.store.get(USERS.get(wallet.user_id))
     return wallet_view(wallet, user.default_wallet_id if user else "")

@@ -15,7 +15,7 @@ from comptoir_server.store.errors import IntegrityError, StorageUnavailable
 from comptoir_server.store.feeders import Feeder, LoopFeeder, ThreadFeeder
 from comptoir_server.store.postgresql import EVERYTHING
 from comptoir_server.store.reader import Reader
-from comptoir_server.store.relation import Relation
+from comptoir_server.store.relation import Load, Relation
 from comptoir_server.store.tx import Draws, Tx, Wakes
 from comptoir_server.store.work import Job
 from comptoir_server.store.writer import Writer, run_through
@@ -128,6 +128,20 @@ class Database:
         job = self._job(work)
         self._reader.submit(job)
         return cast(T, await job.future)
+
+    async def get(self, load: Load[T]) -> T:
+        """What one load is granted, as by a `read` of nothing else."""
+        if self._direct is not None:
+            self._require_open()
+            return self._direct.get(load)
+        return await self.read(lambda tx: tx.load(load))
+
+    def conclusions(self) -> dict[Any, Any]:
+        """What callers have kept of the state that reads share now, for them to add to; nothing of any other.
+
+        Where reads share no state there are none, and what is added is kept for nobody.
+        """
+        return self._direct.conclusions() if self._direct is not None else {}
 
     def subscribe(self, listener: Callable[[Wakes], None]) -> None:
         """Calls `listener` in the loop with what was given to `Tx.after_commit`, by this and (keys alone) by others.

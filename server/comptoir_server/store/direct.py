@@ -53,6 +53,7 @@ class DirectReader:
         """When the snapshot that is held was begun, on the monotonic clock."""
         self._found: Found = {}
         """What was read in it."""
+        self._conclusions: dict[Any, Any] = {}
 
     def open(self) -> None:
         """Connects now, so that a database that cannot be reached is known at start. Raises StorageUnavailable."""
@@ -60,8 +61,7 @@ class DirectReader:
 
     def close(self) -> None:
         """Closes the connection."""
-        self._begun = None
-        self._found.clear()
+        self._forget()
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -69,17 +69,30 @@ class DirectReader:
     def release(self) -> None:
         """Lets the next read begin a new snapshot: something was committed."""
         if self._begun is not None and self._session is not None:
-            self._begun = None
-            self._found.clear()
+            self._forget()
             self._session.rollback()
 
     def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Runs a work that only reads, on one state of the database. Raises what it raises, StorageUnavailable."""
+        return self._held(lambda session: self._run(session, work))
+
+    def get(self, load: Load[T]) -> T:
+        """What one load is granted. Raises StorageUnavailable."""
+        granted: T = self._held(lambda session: self._granted(session, (load,), single=True))
+        return granted
+
+    def conclusions(self) -> dict[Any, Any]:
+        """What callers have kept of the snapshot that is held now, to be added to."""
+        if self._session is not None:
+            self._hold(self._session)
+        return self._conclusions
+
+    def _held(self, read: Callable[[SqliteSession], T]) -> T:
         for _ in range(ATTEMPTS):
             session = self._connected()
             try:
                 self._hold(session)
-                return self._run(session, work)
+                return read(session)
             except Exception as error:
                 failure = session.failure(error)
                 if failure is Failure.LOST:
@@ -93,13 +106,19 @@ class DirectReader:
     def _hold(self, session: SqliteSession) -> None:
         """Begins a snapshot unless one is held that is young enough; a shared connection needs none."""
         if self._shared:
-            self._found.clear()
+            self._forget()
             return
         now = self._runtime.monotonic()
         if self._begun is None or now - self._begun > SNAPSHOT_SECONDS:
             self.release()
             session.begin_reading()
             self._begun = now
+
+    def _forget(self) -> None:
+        """Nothing is held; whoever still adds to earlier conclusions adds to nobody's."""
+        self._begun = None
+        self._found.clear()
+        self._conclusions = {}
 
     def _run(self, session: SqliteSession, work: Callable[[Tx], Awaitable[T]]) -> T:
         steps = work(Tx(Draws(self._runtime), self._registry, count(PENDING), writable=False)).__await__()

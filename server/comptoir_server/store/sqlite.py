@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from sqlalchemy import URL, Connection, Executable, NullPool, Row, create_engine
 
 from comptoir_server.store.errors import StorageUnavailable
@@ -158,7 +158,7 @@ class SqliteSession:
             parameters = keys if len(index.columns) == 1 else keys[0]
         else:
             statement = self._statements.get((relation, index)) or self._prepare_select(relation, index)
-            parameters = (json.dumps(keys),)
+            parameters = (_json(keys),)
         return [decode(row) for row in self.raw.execute(statement, parameters).fetchall()]
 
     def insert(self, relation: Relation[Any], rows: list[list[Any]]) -> None:
@@ -173,7 +173,7 @@ class SqliteSession:
         assert updated == len(rows), f"{len(rows)} rows of {relation.name} were locked, {updated} could be updated"
 
     def number(self, counts: Mapping[str, int]) -> dict[str, int]:
-        return dict(self.raw.execute(NUMBER, (json.dumps(counts),)).fetchall())
+        return dict(self.raw.execute(NUMBER, (_json(counts),)).fetchall())
 
     def mark(self, writer: str, batch: int) -> None:
         self.raw.execute(MARK, (writer, batch))
@@ -245,3 +245,7 @@ class SqliteSession:
         )
         self._statements[relation, columns] = statement
         return statement
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
