@@ -29,6 +29,11 @@ class Target:
     limit: float
     database: str = ""
 
+    @property
+    def asked(self) -> str:
+        """The limit, in short."""
+        return f"{'>=' if self.at_least else '<='} {self.limit:.2f}"
+
     def is_met(self, value: float) -> bool:
         """Whether `value` is good enough."""
         return value >= self.limit if self.at_least else value <= self.limit
@@ -96,8 +101,7 @@ class Report:
         for number, heading in enumerate(("ratio", "database", "asked", "measured", "")):
             table.add_column(heading, justify="right" if number in (2, 3) else "left")
         for database, target, value, met in judged:
-            asked = f"{'>=' if target.at_least else '<='} {target.limit:.2f}"
-            table.add_row(target.words, database, asked, f"{value:.2f}", "met" if met else "not met")
+            table.add_row(target.words, database, target.asked, f"{value:.2f}", "met" if met else "not met")
         console.print(table)
 
     def write(self, path: Path, scale: Any) -> None:

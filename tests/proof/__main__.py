@@ -54,6 +54,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "canaries": Instrument("canaries", "programs with canaries", 500, 10),
     "defects": Instrument("defects", "pairs of planted defects", 200, 20),
     "mutation": Instrument("mutation", "modules, every mutant of each", 18, 1),
+    "speed": Instrument("speed", "runs of the bench", 1, 1),
     "overload": Instrument("overload", "seconds of noise, and of each abuse", 600, 10),
 }
 
