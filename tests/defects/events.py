@@ -120,26 +120,28 @@ def lost_wake_up_is_never_made_up_for() -> None:
     """A stream that missed one wake-up says nothing more until the next."""
     rewrite(
         event_streams.stream_events,
-        "if not answers and silence < PING_SECONDS:\n"
-        "                    await bell.rung(min(PING_SECONDS - silence, LOOK_SECONDS))",
-        "if not answers:\n                    await bell.rung(3_600.0)",
+        "(min(ping_at, max(stream.look_at, now)) if stream.room > 0 else ping_at) - now",
+        "3_600.0",
     )
 
 
 @defect(
     Kind.DELIVERY_STOPS,
-    f"{LOG}a_client_that_ends_gets_its_last_acknowledgement_stored_and_the_stream_ends[sqlite]",
-    "StopAsyncIteration",
+    f"{LOG}an_acknowledgement_on_the_stream_is_stored_confirmed_and_resumed_from[sqlite]",
 )
 def acknowledgement_on_a_stream_is_forgotten() -> None:
     """What a client acknowledged on its stream is not kept: it resumes from the beginning, or from nowhere."""
-    rewrite(event_streams._due, "if stream.dealt_with > stream.stored:", "if False:")
+    rewrite(
+        event_streams._store,
+        "await acknowledge(deps, call, stream.consumer, stream.dealt_with)",
+        "stream.dealt_with",
+    )
 
 
 @defect(Kind.OWN, f"{LOG}no_more_events_are_on_their_way_than_the_client_takes[sqlite]")
 def client_is_flooded() -> None:
     """However few events a client takes at once, it is sent them all."""
-    rewrite(event_streams._due, "min(stream.max_outstanding - len(stream.outstanding), READ_MAX)", "READ_MAX")
+    rewrite(event_streams._due, "room = stream.room", "room = READ_MAX")
 
 
 @defect(

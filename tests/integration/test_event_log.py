@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from comptoir_server.app import event_log, event_streams, sessions
+from comptoir_server.app import event_log, event_reading, event_streams, sessions
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.event_log import Ack, EventView, Subscribe
+from comptoir_server.app.event_reading import Wanted
 from comptoir_server.app.messages import MessageView
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.partners import Bot, Channel, Partner
 from comptoir_server.domain.sessions import Session
+from comptoir_server.store.errors import StorageUnavailable
 from tests.support.databases import database_url
 from tests.support.town import Town, open_town
 
@@ -376,6 +378,102 @@ async def test_an_acknowledgement_on_the_stream_is_stored_confirmed_and_resumed_
     assert resumed == events[3:]
     assert all_of_it == events
     assert replayed == events[1:]
+
+
+class SlowKeeping:
+    """Stores acknowledgements only when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = asyncio.Event()
+        self.begun: list[int] = []
+        self._acknowledge = event_reading.acknowledge
+        monkeypatch.setattr(event_streams, "acknowledge", self._slowly)
+
+    async def _slowly(self, deps: Any, call: CallContext, consumer: str, position: int) -> int:
+        self.begun.append(position)
+        await self.go_on.wait()
+        return await self._acknowledge(deps, call, consumer, position)
+
+
+async def test_events_do_not_wait_for_an_acknowledgement_to_be_stored(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = SlowKeeping(monkeypatch)
+    async with log.listen() as listener:
+        first = await listener.hear(2)
+        listener.client.say(Ack(first[0].cursor))
+        await log.say("now")
+        second = await listener.hear(1)
+        unconfirmed = listener.acked == []
+        keeping.go_on.set()
+        confirmed = await listener.hear_acked()
+
+    assert words(second) == ["now"]
+    assert unconfirmed
+    assert confirmed == first[0].cursor
+
+
+async def test_acknowledgements_that_come_while_one_is_stored_are_stored_as_one_and_none_is_lost_at_the_end(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.say("one", "two", "three")
+    keeping = SlowKeeping(monkeypatch)
+    async with log.listen() as listener:
+        events = await listener.hear(5)
+        listener.client.say(Ack(events[0].cursor))
+        waiting = asyncio.ensure_future(listener.hear_acked())
+        while not keeping.begun:
+            await asyncio.sleep(0)
+        for event in events[1:]:
+            listener.client.say(Ack(event.cursor))
+        listener.client.say(None)
+        await asyncio.wait([waiting], timeout=0.1)
+        keeping.go_on.set()
+        confirmed = [await waiting, await listener.hear_acked()]
+        with pytest.raises(StopAsyncIteration):
+            await listener.hear(1)
+
+    assert confirmed == [events[0].cursor, events[4].cursor]
+    assert keeping.begun == [events[0].event.position, events[4].event.position]
+
+
+async def test_a_stream_whose_acknowledgement_cannot_be_stored_ends_with_the_reason(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> int:
+        raise StorageUnavailable("the disk is full")
+
+    monkeypatch.setattr(event_streams, "acknowledge", broken)
+    async with log.listen() as listener:
+        [first, _] = await listener.hear(2)
+        listener.client.say(Ack(first.cursor))
+        with pytest.raises(StorageUnavailable, match="the disk is full"):
+            await listener.hear_acked()
+
+
+async def test_only_what_happens_makes_a_stream_look_at_the_log_not_what_its_client_says(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Wanted] = []
+    find = event_reading.find
+
+    async def counted(deps: Any, call: CallContext, wanted: Wanted) -> Any:
+        looks.append(wanted)
+        return await find(deps, call, wanted)
+
+    monkeypatch.setattr(event_streams, "find", counted)
+    await log.say("one")
+    async with log.listen() as listener:
+        events = await listener.hear(3)
+        for event in events:
+            listener.client.say(Ack(event.cursor))
+            await listener.hear_acked()
+        assert len(looks) == 1
+        await log.say("two")
+        assert words(await listener.hear(1)) == ["two"]
+
+    assert len(looks) <= 3
+    assert {wanted.after for wanted in looks[1:]} <= {events[2].event.position, events[2].event.position + 1}
 
 
 async def test_no_more_events_are_on_their_way_than_the_client_takes(log: Log) -> None:

@@ -111,7 +111,7 @@ async def test_an_event_whose_wake_up_was_lost_is_found_by_looking(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_streams, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(Bell, "ring", lambda _: None)
+    monkeypatch.setattr(Bell, "wake", lambda _: None)
     said: asyncio.Queue[Subscribe] = asyncio.Queue()
     said.put_nowait(Subscribe("bookings", "", 0))
 

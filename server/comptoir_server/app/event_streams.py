@@ -48,7 +48,7 @@ class _Stream:
     """Where one stream stands, by positions in the log.
 
     `sent` is the last event on its way or skipped, `outstanding` what is on its way, `dealt_with` what the client
-    acknowledged last, `stored` what is kept of that.
+    acknowledged last, `stored` what is kept of that, `confirmed` what of that the client was told.
     """
 
     consumer: str
@@ -56,7 +56,25 @@ class _Stream:
     sent: int
     dealt_with: int = 0
     stored: int = 0
+    confirmed: int = 0
+    storing: bool = False
+    failure: Exception | None = None
+    """Why an acknowledgement could not be stored."""
     outstanding: deque[int] = field(default_factory=deque)
+    looked: int | None = None
+    """How often the log had been woken when its end was last seen, None where there may be more."""
+    look_at: float = 0.0
+    """When to look again whether it was woken or not, on the monotonic clock."""
+
+    @property
+    def room(self) -> int:
+        """How many events may be read now."""
+        return min(self.max_outstanding - len(self.outstanding), READ_MAX)
+
+    @property
+    def kept(self) -> bool:
+        """Whether all that the client acknowledged is stored and confirmed."""
+        return self.dealt_with <= self.stored <= self.confirmed and not self.storing
 
     def deal_with(self, position: int) -> None:
         """Takes an acknowledgement; an older one than the last changes nothing."""
@@ -70,8 +88,8 @@ async def stream_events(
 ) -> AsyncIterator[Answer]:
     """Follows the caller's log until the client has no more to say. Raises FIELD_INVALID.
 
-    A task of its own hears the client; this one alone reads, sends and stores. Each stream reads for itself, at the
-    pace of its client, so that none waits for another.
+    A task of its own hears the client, another stores what was acknowledged: events do not wait for that. This one
+    alone reads and sends. Each stream reads for itself, at the pace of its client, so that none waits for another.
     """
     stream = await _subscribed(deps, call, requests)
     with deps.settled.listen(call.log_id) as bell:
@@ -81,13 +99,13 @@ async def stream_events(
             last_answer = deps.runtime.monotonic()
             while True:
                 ended = hearing.done()
-                answers = await _due(deps, call, stream)
-                silence = deps.runtime.monotonic() - last_answer
-                if not answers and ended:
+                answers = await _due(deps, call, stream, bell)
+                if not answers and ended and stream.kept:
                     hearing.result()
                     return
-                if not answers and silence < PING_SECONDS:
-                    await bell.rung(min(PING_SECONDS - silence, LOOK_SECONDS))
+                now, ping_at = deps.runtime.monotonic(), last_answer + PING_SECONDS
+                if not answers and now < ping_at:
+                    await bell.rung((min(ping_at, max(stream.look_at, now)) if stream.room > 0 else ping_at) - now)
                     continue
                 for answer in answers or [{"ping": {}}]:
                     yield answer
@@ -127,16 +145,41 @@ def _end(hearing: asyncio.Task[None], bell: Bell) -> None:
     bell.ring()
 
 
-async def _due(deps: Deps, call: CallContext, stream: _Stream) -> list[Answer]:
+async def _due(deps: Deps, call: CallContext, stream: _Stream, bell: Bell) -> list[Answer]:
     """What can be said now: that acknowledgements are stored, and events as long as there is room for them."""
+    _store(deps, call, stream, bell)
     answers: list[Answer] = []
-    if stream.dealt_with > stream.stored:
-        stream.stored = await acknowledge(deps, call, stream.consumer, stream.dealt_with)
+    if stream.stored > stream.confirmed:
+        stream.confirmed = stream.stored
         answers.append({"acked": {"cursor": cursor_of(deps, call, stream.stored)}})
-    room = min(stream.max_outstanding - len(stream.outstanding), READ_MAX)
-    if room > 0:
+    now = deps.runtime.monotonic()
+    room = stream.room
+    if room > 0 and (stream.looked != bell.wakes or now >= stream.look_at):
+        stream.looked, stream.look_at = bell.wakes, now + LOOK_SECONDS
         found = await find(deps, call, Wanted(after=stream.sent, limit=room))
+        if len(found.events) == room:
+            stream.looked = None
         stream.outstanding.extend(view.event.position for view in found.events)
         stream.sent = found.until
         answers += [{"event": view} for view in found.events]
     return answers
+
+
+def _store(deps: Deps, call: CallContext, stream: _Stream, bell: Bell) -> None:
+    """Has the last acknowledgement stored, unless an earlier one is being stored. Raises why that could not be."""
+    if stream.failure is not None:
+        raise stream.failure
+    if stream.storing or stream.dealt_with <= stream.stored:
+        return
+    stream.storing = True
+
+    async def store() -> None:
+        try:
+            stream.stored = await acknowledge(deps, call, stream.consumer, stream.dealt_with)
+        except Exception as error:  # noqa: BLE001 - the stream ends with it
+            stream.failure = error
+        finally:
+            stream.storing = False
+            bell.ring()
+
+    deps.runtime.spawn(store(), f"acknowledgement of {call.log_id}")

@@ -17,13 +17,20 @@ T = TypeVar("T")
 
 
 class Bell:
-    """Rings whenever its key is woken, also while its owner looks at the database: nothing is missed in between."""
+    """Rings when its key is woken, also while its owner looks at the database: nothing is missed in between."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self.wakes = 0
+        """How often its key was woken."""
+
+    def wake(self) -> None:
+        """Rings it because its key was woken."""
+        self.wakes += 1
+        self._event.set()
 
     def ring(self) -> None:
-        """Rings it."""
+        """Rings it for another reason of its owner's."""
         self._event.set()
 
     async def rung(self, seconds: float) -> bool:
@@ -66,7 +73,7 @@ class Settled:
                     future.set_result(wakes.get(key))
         for key in self._bells if EVERYTHING in wakes else filter(self._bells.__contains__, wakes):
             for bell in self._bells[key]:
-                bell.ring()
+                bell.wake()
 
     @contextmanager
     def listen(self, key: str) -> Iterator[Bell]:
