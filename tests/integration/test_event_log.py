@@ -174,6 +174,35 @@ async def test_a_log_is_read_oldest_first_and_from_any_of_its_cursors(log: Log) 
         assert rest["next_cursor"] == cursors[-1]
 
 
+async def test_what_one_reader_found_is_found_for_all_who_stand_at_its_place_until_something_happens(
+    log: Log, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds: list[Wanted] = []
+    find = event_reading._find
+
+    async def counted(deps: Any, call: CallContext, wanted: Wanted) -> Any:
+        finds.append(wanted)
+        return await find(deps, call, wanted)
+
+    monkeypatch.setattr(event_reading, "_find", counted)
+    monkeypatch.setattr(log.town.runtime, "monotonic", lambda: 1.0)
+    shared = 1 if database_url.startswith("sqlite") else 2
+    await log.say("one")
+
+    first = await log.list()
+    assert await log.list() == first
+    assert len(finds) == shared
+    bots = await log.list(log.call(bot=log.bots[1]))
+    assert words(bots["events"]) == ["session.opened"]
+    channels = await log.list(log.town.channel(log.channel, "ListEvents"))
+    assert len(finds) == shared + 2
+    assert channels["events"] != first["events"]
+
+    await log.say("two")
+    assert words((await log.list())["events"]) == [*words(first["events"]), "two"]
+    assert len(finds) == shared + 3
+
+
 async def test_an_empty_log_has_a_cursor_to_go_on_from(log: Log) -> None:
     silent = await log.town.new_partner("Silent")
     call = log.town.partner(silent, "ListEvents")

@@ -48,8 +48,15 @@ class Found:
 
 
 async def find(deps: Deps, call: CallContext, wanted: Wanted) -> Found:
-    """The first events that are wanted, opened for reading."""
+    """The first events that are wanted, opened for reading: once for all who follow one log at one place in it."""
+    known, key = deps.store.conclusions(), (call.log_id, call.bot_id, wanted)
+    found: Found | None = known.get(key)
+    if found is None:
+        found = known[key] = await _find(deps, call, wanted)
+    return found
 
+
+async def _find(deps: Deps, call: CallContext, wanted: Wanted) -> Found:
     async def work(tx: Tx) -> tuple[Sequence[LogEntry], int, dict[str, User]]:
         last = await last_position(tx, call.log_id)
         if last <= wanted.after:
