@@ -88,13 +88,25 @@ def order_is_not_stored_before_charging() -> None:
 @defect(Kind.OWN, f"{CONFIRM}absence_is_believed_only_after_the_provider_has_settled[sqlite]")
 def absence_is_proof_at_once() -> None:
     """What is not there at the first look is taken for never executed."""
-    rewrite(operations._undone, "settled = deps.runtime.now() >=", "settled = True or")
+    rewrite(operations._undone, "elif quiet_in <= 0:", "elif True:")
 
 
 @defect(Kind.OWN, f"{CONFIRM}absence_is_believed_only_after_the_provider_has_settled[sqlite]")
 def settle_delay_is_nothing() -> None:
     """Absence counts as soon as the last send may have arrived, without the time a provider takes to show it."""
-    rewrite(operations._undone, " + provider.capabilities.settle_seconds * MICROSECONDS", "")
+    rewrite(operations._takes, " + capabilities.settle_seconds * MICROSECONDS", "")
+
+
+@defect(Kind.OWN, f"{DOUBT}a_wall_clock_that_is_put_right_makes_nothing_absent[sqlite]")
+def wall_clock_is_believed() -> None:
+    """A clock that is put right by an hour makes what was sent a moment ago an hour old, and absent."""
+    rewrite(operations._quiet_in, "max(written, watched)", "written")
+
+
+@defect(Kind.OWN, f"{DOUBT}what_was_absent_before_it_was_sent_again_proves_nothing[sqlite]")
+def earlier_absence_speaks_of_later_sends() -> None:
+    """What was found absent counts although it was sent again since."""
+    rewrite(operations._another_send, "        absent_since=0,\n", "")
 
 
 @defect(Kind.NO_KEY, f"{EVIDENCE}nothing_is_repeated_once_the_provider_may_have_forgotten_the_key[sqlite]")
@@ -108,7 +120,7 @@ def refused_repetition_is_believed() -> None:
     """The refusal of a repetition ends what an earlier send has done."""
     rewrite(
         operations._undone,
-        "outcome = await _refused_again(provider, instruction, outcome, settled=settled)",
+        "outcome = await _refused_again(provider, instruction, outcome, settled=quiet_in <= 0)",
         "pass",
     )
 

@@ -11,12 +11,15 @@ from dataclasses import replace
 
 import pytest
 
-from comptoir_server.app import payments, webhooks
+from comptoir_server.app import operations, payments, webhooks
 from comptoir_server.app.ports import DeclineCode, OperationKind, OutcomeKind
+from comptoir_server.app.sightings import Sightings
 from comptoir_server.domain.checkouts import CaptureMode, CheckoutState
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.payments import CaptureState, Payment, PaymentState, PendingState, RefundState
-from comptoir_server.store.tables import CAPTURES, REFUNDS
+from comptoir_server.runtime import MICROSECONDS
+from comptoir_server.store.tables import CAPTURES, OPERATIONS, REFUNDS
+from comptoir_server.store.tx import Tx
 from tests.support.databases import database_url
 from tests.support.providers import (
     LOST_REPLY,
@@ -37,6 +40,10 @@ __all__ = ["database_url"]
 REFUSED = declined(DeclineCode.REFUND_NOT_POSSIBLE)
 DOUBTFUL = answering(OutcomeKind.IN_DOUBT, executed=False)
 ACT = answering(OutcomeKind.REQUIRES_ACTION, executed=False, action_url="https://provider.example/act")
+
+LIMIT = capabilities().call_limit_seconds
+TAKES = LIMIT + capabilities().settle_seconds
+"""After how many seconds nothing of a call that is over can be on its way any more."""
 
 REPETITIONS = pytest.mark.parametrize(
     "answer", [NOT_SENT, THROTTLED, REFUSED, DOUBTFUL], ids=["not sent", "throttled", "declined", "in doubt"]
@@ -207,6 +214,99 @@ async def test_a_provider_that_never_decides_is_not_asked_for_ever(database_url:
         assert await sends(world, capture_id) == [("CAPTURE", "NOT_SENT", 24)]
         assert (await world.now_payment(payment_id)).capturable == 24_000
         await require_same_books(world, 0)
+
+
+async def charge_in_doubt(world: World) -> tuple[str, str]:
+    """A payment whose charge was lost on its way, and its operation."""
+    world.provider.replies.append(LOST_REQUEST)
+    payment = (await world.confirm(await world.checkout(), seconds=0.3))["payment"]
+    return payment.id, payment.pending_operation_id
+
+
+async def payment_state(world: World, payment_id: str) -> tuple[PaymentState, PendingState]:
+    payment = await world.now_payment(payment_id)
+    return payment.state, payment.pending_state
+
+
+async def test_a_wall_clock_that_is_put_right_makes_nothing_absent(world: World) -> None:
+    payment_id, _ = await charge_in_doubt(world)
+    world.runtime.advance(3_600)
+
+    await world.work()
+    await world.work(TAKES - 1)
+    assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+    await world.work(2)
+
+    assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
+    await require_same_books(world, 0)
+
+
+async def test_servers_that_live_too_briefly_to_watch_believe_what_was_absent_twice_and_look_again_in_time(
+    world: World,
+) -> None:
+    payment_id, operation_id = await charge_in_doubt(world)
+    world.runtime.advance(3_600)
+
+    for seconds in (0, 20, TAKES - 21):
+        world.runtime.let_pass(seconds)
+        await operations.resolve(replace(world.deps, sightings=Sightings()), operation_id)
+        assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+    waiting = await world.deps.store.get(OPERATIONS.get(operation_id))
+    assert waiting is not None
+    assert waiting.provider_code == "absent so far"
+    assert 0 < (waiting.next_time - world.runtime.now()) / MICROSECONDS <= 1
+
+    world.runtime.let_pass(1)
+    await operations.resolve(replace(world.deps, sightings=Sightings()), operation_id)
+    assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
+    await require_same_books(world, 0)
+
+
+async def test_what_was_absent_before_it_was_sent_again_proves_nothing(world: World) -> None:
+    payment_id = await paid(world)
+    world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])
+    refund_id = (await world.refund(payment_id, 8_000, seconds=0.3))["refund"].id
+    operation = await world.deps.store.read(lambda tx: tx.load(OPERATIONS.list_by("by_object", refund_id)))
+
+    async def absent(tx: Tx) -> None:
+        found = await tx.load(OPERATIONS.lock(operation[0].id))
+        assert found is not None
+        tx.put(replace(found, absent_since=1))
+
+    await world.deps.store.write(absent)
+    await world.work(6)
+    sent_again = await world.deps.store.get(OPERATIONS.get(operation[0].id))
+
+    assert sent_again is not None
+    assert (sent_again.sends, sent_again.absent_since) == (2, 0)
+
+
+async def test_a_wall_clock_that_is_behind_does_not_make_what_was_sent_again_old(world: World) -> None:
+    payment_id = await paid(world)
+    world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])
+    refund_id = (await world.refund(payment_id, 8_000, seconds=0.3))["refund"].id
+    await world.work(6)
+    assert not world.provider.replies
+    world.runtime.advance(4 * 3_600)
+
+    await world.work(TAKES - 1)
+    assert await refund_state(world, refund_id) == RefundState.IN_DOUBT
+    await world.work(2)
+
+    assert await refund_state(world, refund_id) == RefundState.FAILED
+    assert await sends(world, refund_id) == [("REFUND", "NOT_SENT", 2)]
+    await require_same_books(world, 24_000)
+
+
+def test_the_oldest_sightings_are_forgotten_where_there_are_too_many() -> None:
+    sightings = Sightings(most=2)
+
+    assert [sightings.over(name, 1, latest) for name, latest in (("a", 1.0), ("b", 2.0), ("a", 9.0))] == [1.0, 2.0, 1.0]
+    assert sightings.over("a", 2, 3.0) == 3.0
+    assert sightings.over("c", 1, 4.0) == 4.0
+
+    assert sightings.over("a", 2, 9.0) == 3.0
+    assert sightings.over("b", 1, 9.0) == 9.0
 
 
 async def test_better_evidence_that_came_meanwhile_outweighs_absence(world: World) -> None:

@@ -45,9 +45,13 @@ class MovableRuntime(Runtime):
     def __init__(self) -> None:
         super().__init__()
         self.ahead = 0
+        self._passed = 0.0
 
     def now(self) -> int:
         return super().now() + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._passed
 
     async def quiet(self, seconds: float) -> None:
         """Returns when no task is under way, or after `seconds`; ends none."""
@@ -58,6 +62,11 @@ class MovableRuntime(Runtime):
     def advance(self, seconds: float) -> None:
         """Puts the wall clock forward; the monotonic clock goes on as it was."""
         self.ahead += int(seconds * MICROSECONDS)
+
+    def let_pass(self, seconds: float) -> None:
+        """So much time goes by, on every clock."""
+        self.advance(seconds)
+        self._passed += seconds
 
 
 @dataclass
@@ -168,12 +177,12 @@ class World:
         return found
 
     async def work(self, seconds: float = 0.0) -> None:
-        """Puts the clock forward and lets the workers do what is due, until their tasks have ended.
+        """Lets time pass and the workers do what is due, until their tasks have ended.
 
         What is under way may end before, unless it waits for the test.
         """
         await self.runtime.quiet(QUIET_SECONDS)
-        self.runtime.advance(seconds)
+        self.runtime.let_pass(seconds)
         for one in rounds.ROUNDS:
             await one.job(self.deps)
         await self.idle()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from comptoir_server.app.lines import Lines
 from comptoir_server.app.ports import Provider
 from comptoir_server.app.settled import Settled
+from comptoir_server.app.sightings import Sightings
 from comptoir_server.runtime import Runtime
 from comptoir_server.store.database import Database
 from comptoir_server.vault import Vault
@@ -36,3 +37,4 @@ class Deps:
     settled: Settled
     settings: Settings
     lines: Lines = field(default_factory=Lines)
+    sightings: Sightings = field(default_factory=Sightings)

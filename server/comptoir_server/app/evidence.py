@@ -16,11 +16,15 @@ from comptoir_server.store.tx import Tx
 
 @record
 class Evidence:
-    """An outcome, where it was learnt (`reply`, `look-up`, `lease`, `store`, `webhook:<event id>`), and when."""
+    """An outcome, where it was learnt (`reply`, `look-up`, `lease`, `store`, `webhook:<event id>`), and when.
+
+    `more_in_seconds` is when to look again at the latest, None where nothing is known of that.
+    """
 
     outcome: Outcome
     source: str
     time: int
+    more_in_seconds: float | None = None
 
 
 class Case:

@@ -53,6 +53,7 @@ def begin(
         send_before=send_before,
         sends=0 if queued else 1,
         last_send_time=send_before,
+        absent_since=0,
         lease_owner="" if queued else deps.settings.worker_name,
         lease_until=lease_until,
         next_time=tx.now if queued else lease_until,

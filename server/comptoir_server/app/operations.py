@@ -54,7 +54,9 @@ async def _carry_out(deps: Deps, operation: Operation) -> Outcome:
     outcome: Outcome | None = None
     if provider.capabilities.prepares and operation.kind in CHARGES and not operation.order_reference:
         instruction, outcome = await _prepare(deps, provider, operation, instruction)
-    return outcome or await _send(deps, provider, operation, instruction)
+    outcome = outcome or await _send(deps, provider, operation, instruction)
+    deps.sightings.over(operation.id, operation.sends, deps.runtime.monotonic())
+    return outcome
 
 
 async def _prepare(
@@ -210,19 +212,53 @@ async def _resume(deps: Deps, tx: Tx, operation: Operation) -> None:
 
 async def _undone(deps: Deps, provider: Provider, operation: Operation, instruction: Instruction) -> None:
     """Nothing was executed so far: it is sent again where that is still wanted, else absence becomes proof in time."""
-    last_arrival = operation.last_send_time + _limit(deps, operation)
-    settled = deps.runtime.now() >= last_arrival + provider.capabilities.settle_seconds * MICROSECONDS
-    if await deps.store.write(lambda tx: _allow_another_send(deps, tx, operation.id)):
+    quiet_in = _quiet_in(deps, operation)
+    again = await deps.store.write(lambda tx: _another_send(deps, tx, operation.id))
+    if again is not None:
         outcome = await _ask(provider, instruction)
+        deps.sightings.over(again.id, again.sends, deps.runtime.monotonic())
         if outcome.kind == OutcomeKind.DECLINED:
-            outcome = await _refused_again(provider, instruction, outcome, settled=settled)
+            outcome = await _refused_again(provider, instruction, outcome, settled=quiet_in <= 0)
         await _settle(deps, operation, outcome, "reply")
-    elif settled:
+    elif quiet_in <= 0:
         evidence = Evidence(Outcome(OutcomeKind.NOT_SENT), "look-up: absent", deps.runtime.now())
         await deps.store.write(lambda tx: _end(deps, tx, operation, evidence))
         fault("settle.committed")
     else:
-        await _settle(deps, operation, Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far"), "look-up")
+        await deps.store.write(lambda tx: _absent_so_far(deps, tx, operation, quiet_in))
+        fault("settle.committed")
+
+
+def _quiet_in(deps: Deps, operation: Operation) -> float:
+    """In how many seconds nothing of it can be on its way any more.
+
+    That is so by the times written down, and as this process has watched it; or, where processes do not live so long,
+    as often as that by the times alone, so that a wall clock which jumped once is found out.
+    """
+    limit, takes = _limit(deps, operation), _takes(deps, operation)
+    now, watch = deps.runtime.now(), deps.runtime.monotonic()
+    written = (operation.last_send_time + takes - now) / MICROSECONDS
+    seen = deps.sightings.over(operation.id, operation.sends, watch + limit / MICROSECONDS) - watch
+    watched = seen + takes / MICROSECONDS
+    if operation.absent_since:
+        watched = min(watched, (operation.absent_since + takes - now) / MICROSECONDS)
+    return max(written, watched)
+
+
+def _takes(deps: Deps, operation: Operation) -> int:
+    """How long, from its beginning, a call can take until its effect can be read, in microseconds."""
+    capabilities = deps.providers[operation.provider].capabilities
+    return _limit(deps, operation) + capabilities.settle_seconds * MICROSECONDS
+
+
+async def _absent_so_far(deps: Deps, tx: Tx, operation: Operation, more_in_seconds: float) -> None:
+    current = await tx.load(OPERATIONS.lock(operation.id))
+    if current is None or not _held(deps, current, OperationState.IN_DOUBT):
+        return
+    if not current.absent_since and tx.now >= current.last_send_time + _takes(deps, current):
+        tx.put(replace(current, absent_since=tx.now))
+    outcome = Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far")
+    await settle(deps, tx, operation.id, operation.payment_id, Evidence(outcome, "look-up", tx.now, more_in_seconds))
 
 
 async def _refused_again(provider: Provider, instruction: Instruction, refusal: Outcome, *, settled: bool) -> Outcome:
@@ -243,16 +279,23 @@ async def _end(deps: Deps, tx: Tx, operation: Operation, evidence: Evidence) -> 
         await settle(deps, tx, operation.id, operation.payment_id, evidence)
 
 
-async def _allow_another_send(deps: Deps, tx: Tx, operation_id: str) -> bool:
-    """Counts the send before it may start; nothing is sent for what was settled, or called off, meanwhile."""
+async def _another_send(deps: Deps, tx: Tx, operation_id: str) -> Operation | None:
+    """Counts the send before it may start; None for what was settled, or called off, meanwhile."""
     operation = await tx.load(OPERATIONS.lock(operation_id))
     if operation is None or not _held(deps, operation, OperationState.IN_DOUBT) or operation.sends >= _SENDS_MAX:
-        return False
+        return None
     in_time = tx.now + 2 * _limit(deps, operation) <= operation.lease_until
     if not in_time or not await _wanted(deps, tx, operation):
-        return False
-    tx.put(replace(operation, sends=operation.sends + 1, last_send_time=operation.lease_until, update_time=tx.now))
-    return True
+        return None
+    again = replace(
+        operation,
+        sends=operation.sends + 1,
+        last_send_time=operation.lease_until,
+        absent_since=0,
+        update_time=tx.now,
+    )
+    tx.put(again)
+    return again
 
 
 async def _wanted(deps: Deps, tx: Tx, operation: Operation) -> bool:

@@ -131,13 +131,14 @@ def _rescheduled(case: Case, operation: Operation) -> Operation:
     """The operation, to be looked at again; whoever drives it keeps the lease when others bring evidence."""
     if case.evidence.source.startswith(WEBHOOK) and case.tx.now < operation.lease_until:
         return operation
-    jitter = case.deps.runtime.uniform(0.9, 1.1)
-    wait = int(delay_seconds(operation.tries) * jitter * MICROSECONDS)
+    wait = delay_seconds(operation.tries) * case.deps.runtime.uniform(0.9, 1.1)
+    if case.evidence.more_in_seconds is not None:
+        wait = min(wait, case.evidence.more_in_seconds)
     return replace(
         operation,
         lease_owner="",
         lease_until=0,
-        next_time=case.tx.now + wait,
+        next_time=case.tx.now + int(wait * MICROSECONDS),
         provider_code=case.outcome.provider_code[:200],
         debug_id=case.outcome.debug_id[:200],
     )
