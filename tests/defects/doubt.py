@@ -118,11 +118,7 @@ def repeated_beyond_the_life_of_the_key() -> None:
 @defect(Kind.OWN, f"{DOUBT}no_answer_to_a_repetition_undoes_a_charge_that_succeeded[sqlite-declined]")
 def refused_repetition_is_believed() -> None:
     """The refusal of a repetition ends what an earlier send has done."""
-    rewrite(
-        operations._undone,
-        "outcome = await _refused_again(provider, instruction, outcome, settled=quiet_in <= 0)",
-        "pass",
-    )
+    rewrite(operations._send_again, "if outcome.kind == OutcomeKind.DECLINED:", "if False:")
 
 
 @defect(Kind.OWN, f"{EVIDENCE}evidence_against_what_has_ended_changes_nothing[sqlite-DECLINED]")

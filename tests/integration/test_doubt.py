@@ -262,6 +262,27 @@ async def test_servers_that_live_too_briefly_to_watch_believe_what_was_absent_tw
     await require_same_books(world, 0)
 
 
+async def test_a_refused_repetition_stands_at_the_second_look_in_time_where_no_server_lives_long_enough_to_watch(
+    world: World,
+) -> None:
+    payment_id = await paid(world)
+    world.provider.replies.extend([LOST_REQUEST, *[REFUSED] * 4])
+    world.provider.unseen = 99
+    refund_id = (await world.refund(payment_id, 8_000, seconds=0.3))["refund"].id
+    [operation] = await world.deps.store.read(lambda tx: tx.load(OPERATIONS.list_by("by_object", refund_id)))
+
+    for seconds in (6, TAKES + LIMIT, TAKES - 1):
+        world.runtime.let_pass(seconds)
+        await operations.resolve(replace(world.deps, sightings=Sightings()), operation.id)
+        assert await refund_state(world, refund_id) == RefundState.IN_DOUBT
+    world.runtime.let_pass(TAKES)
+    await operations.resolve(replace(world.deps, sightings=Sightings()), operation.id)
+
+    assert await refund_state(world, refund_id) == RefundState.FAILED
+    assert await sends(world, refund_id) == [("REFUND", "DECLINED", 5)]
+    await require_same_books(world, 24_000)
+
+
 async def test_what_was_absent_before_it_was_sent_again_proves_nothing(world: World) -> None:
     payment_id = await paid(world)
     world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])

@@ -215,18 +215,35 @@ async def _undone(deps: Deps, provider: Provider, operation: Operation, instruct
     quiet_in = _quiet_in(deps, operation)
     again = await deps.store.write(lambda tx: _another_send(deps, tx, operation.id))
     if again is not None:
-        outcome = await _ask(provider, instruction)
-        deps.sightings.over(again.id, again.sends, deps.runtime.monotonic())
-        if outcome.kind == OutcomeKind.DECLINED:
-            outcome = await _refused_again(provider, instruction, outcome, settled=quiet_in <= 0)
-        await _settle(deps, operation, outcome, "reply")
+        await _send_again(deps, provider, operation, again, instruction, settled=quiet_in <= 0)
     elif quiet_in <= 0:
         evidence = Evidence(Outcome(OutcomeKind.NOT_SENT), "look-up: absent", deps.runtime.now())
         await deps.store.write(lambda tx: _end(deps, tx, operation, evidence))
         fault("settle.committed")
     else:
-        await deps.store.write(lambda tx: _absent_so_far(deps, tx, operation, quiet_in))
-        fault("settle.committed")
+        await _look_again(
+            deps, operation, Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far"), "look-up", quiet_in
+        )
+
+
+async def _send_again(
+    deps: Deps, provider: Provider, before: Operation, again: Operation, instruction: Instruction, *, settled: bool
+) -> None:
+    """Sends it again. A refusal of that proves nothing of the sends before, once the provider forgot the key.
+
+    It stands when reading finds nothing executed, and nothing of the earlier sends can be on its way any more.
+    """
+    outcome = await _ask(provider, instruction)
+    deps.sightings.over(again.id, again.sends, deps.runtime.monotonic())
+    if outcome.kind == OutcomeKind.DECLINED:
+        found = await provider.look_up(instruction)
+        if found.kind not in _UNDONE:
+            outcome = found
+        elif not settled:
+            refused = replace(outcome, kind=OutcomeKind.IN_DOUBT)
+            await _look_again(deps, before, refused, "reply", _takes(deps, before) / MICROSECONDS)
+            return
+    await _settle(deps, before, outcome, "reply")
 
 
 def _quiet_in(deps: Deps, operation: Operation) -> float:
@@ -251,25 +268,22 @@ def _takes(deps: Deps, operation: Operation) -> int:
     return _limit(deps, operation) + capabilities.settle_seconds * MICROSECONDS
 
 
-async def _absent_so_far(deps: Deps, tx: Tx, operation: Operation, more_in_seconds: float) -> None:
-    current = await tx.load(OPERATIONS.lock(operation.id))
-    if current is None or not _held(deps, current, OperationState.IN_DOUBT):
-        return
-    if not current.absent_since and tx.now >= current.last_send_time + _takes(deps, current):
-        tx.put(replace(current, absent_since=tx.now))
-    outcome = Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far")
-    await settle(deps, tx, operation.id, operation.payment_id, Evidence(outcome, "look-up", tx.now, more_in_seconds))
+async def _look_again(deps: Deps, operation: Operation, outcome: Outcome, source: str, seconds: float) -> None:
+    """Nothing is there that could not be on its way still: doubt, and another look in so many seconds at the latest.
 
-
-async def _refused_again(provider: Provider, instruction: Instruction, refusal: Outcome, *, settled: bool) -> Outcome:
-    """What the refusal of a repetition proves: nothing of the sends before it, once the provider forgot the key.
-
-    It stands when reading finds nothing executed, and nothing of the earlier sends can be on its way any more.
+    Where nothing should be on its way by the times of `operation`, as it was before it was sent again with a refusal,
+    that is kept: absence that is found once more, later, is proof.
     """
-    found = await provider.look_up(instruction)
-    if found.kind not in _UNDONE:
-        return found
-    return refusal if settled else replace(refusal, kind=OutcomeKind.IN_DOUBT)
+
+    async def work(tx: Tx) -> None:
+        current = await tx.load(OPERATIONS.lock(operation.id))
+        if current is not None and _held(deps, current, OperationState.IN_DOUBT):
+            overdue = tx.now >= operation.last_send_time + _takes(deps, operation)
+            tx.put(replace(current, absent_since=operation.absent_since or (tx.now if overdue else 0)))
+        await settle(deps, tx, operation.id, operation.payment_id, Evidence(outcome, source, tx.now, seconds))
+
+    await deps.store.write(work)
+    fault("settle.committed")
 
 
 async def _end(deps: Deps, tx: Tx, operation: Operation, evidence: Evidence) -> None:
