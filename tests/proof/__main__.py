@@ -3,8 +3,9 @@
     python -m tests.proof [NAME …] [--hours HOURS] [--share SHARE] [--restart]
 
 Runs what is missing of each instrument's target, taking turns, and writes `tests/proof/REPORT.md` after every slice. It
-may be interrupted at any moment and goes on where it was, as long as the commit is the same. Runs of different
-instruments may go on beside each other, one for each core. Exit code 1 where anything was violated.
+may be interrupted at any moment and goes on where it was, as long as the commit is the same; an instrument that is run
+on another commit begins anew. Runs of different instruments may go on beside each other, one for each core. Exit code 1
+where anything was violated.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.proof.ledger import Entry, Figure, Ledger, Slice, changing, read_ledg
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEPT = REPOSITORY / ".comptoir" / "proof.json"
 REPORT = Path(__file__).with_name("REPORT.md")
+COMMIT_LETTERS = 12
 
 Run = Callable[[int, int, Callable[[str], None]], tuple[dict[str, Figure], list[str]]]
 """Runs so many cases from a seed on, reports as it goes, and answers figures and violations."""
@@ -66,18 +68,19 @@ def main() -> int:
     commit = _commit()
     if given.restart:
         KEPT.unlink(missing_ok=True)
-    ledger = read_ledger(KEPT, commit)
+    ledger = read_ledger(KEPT)
     names = given.names or list(INSTRUMENTS)
     end = time.monotonic() + given.hours * 3600
     while time.monotonic() < end:
-        left = [name for name in names if _left(name, ledger, given.share) > 0]
+        entries = {name: ledger.entry(name, commit) for name in names}
+        left = {name: more for name in names if (more := _target(name, given.share) - entries[name].done) > 0}
         if not left:
             break
-        name = min(left, key=lambda each: ledger.entry(each).done / _target(each, given.share))
-        entry = ledger.entry(name)
-        shown = _slice(console, name, entry, min(INSTRUMENTS[name].slice, _left(name, ledger, given.share)))
-        with changing(KEPT, commit) as ledger:
-            ledger.entry(name).add(shown)
+        name = min(left, key=lambda each: entries[each].done / _target(each, given.share))
+        shown = _slice(console, name, entries[name], min(INSTRUMENTS[name].slice, left[name]))
+        with changing(KEPT) as ledger:
+            entry = ledger.entries[name] = ledger.entry(name, commit)
+            entry.add(shown)
             REPORT.write_text(_report(ledger), encoding="utf-8")
     console.print(_table(ledger))
     return 1 if any(entry.violations for entry in ledger.entries.values()) else 0
@@ -100,10 +103,6 @@ def _arguments() -> argparse.Namespace:
 
 def _target(name: str, share: float) -> int:
     return max(round(INSTRUMENTS[name].target * share), 1)
-
-
-def _left(name: str, ledger: Ledger, share: float) -> int:
-    return _target(name, share) - ledger.entry(name).done
 
 
 def _slice(console: Console, name: str, entry: Entry, count: int) -> Slice:
@@ -131,20 +130,20 @@ def _commit() -> str:
 
 
 def _table(ledger: Ledger) -> Table:
-    table = Table(title=f"proof of {ledger.commit[:12]}")
-    for heading in ("instrument", "done", "target", "violations", "hours"):
-        table.add_column(heading, justify="left" if heading == "instrument" else "right")
+    table = Table(title="proof")
+    for heading in ("instrument", "commit", "done", "target", "violations", "hours"):
+        table.add_column(heading, justify="left" if heading in ("instrument", "commit") else "right")
     for name, entry in ledger.entries.items():
-        target = INSTRUMENTS[name].target
-        table.add_row(name, f"{entry.done:,}", f"{target:,}", f"{len(entry.violations)}", f"{entry.seconds / 3600:.2f}")
+        numbers = f"{entry.done:,}", f"{INSTRUMENTS[name].target:,}", f"{len(entry.violations)}"
+        table.add_row(name, entry.commit[:COMMIT_LETTERS], *numbers, f"{entry.seconds / 3600:.2f}")
     return table
 
 
 def _report(ledger: Ledger) -> str:
     """The report as it is committed."""
     written = (
-        f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by `make proof`, of commit `{ledger.commit}`, on "
-        f"{platform.system()} with {platform.python_implementation()} {platform.python_version()}."
+        f"Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by `make proof`, on {platform.system()} with "
+        f"{platform.python_implementation()} {platform.python_version()}."
     )
     lines = [
         "# Proof",
@@ -152,13 +151,13 @@ def _report(ledger: Ledger) -> str:
         written,
         "Seeds run from 0 to the number done; `make proof` on the same commit repeats them and goes on from there.",
         "",
-        "| instrument | cases | done | target | violations | hours |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| instrument | cases | commit | done | target | violations | hours |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, entry in ledger.entries.items():
-        one = INSTRUMENTS[name]
-        hours = f"{entry.seconds / 3600:.2f}"
-        lines.append(f"| {name} | {one.cases} | {entry.done:,} | {one.target:,} | {len(entry.violations)} | {hours} |")
+        one, commit = INSTRUMENTS[name], entry.commit[:COMMIT_LETTERS]
+        numbers = f"{entry.done:,} | {one.target:,} | {len(entry.violations)} | {entry.seconds / 3600:.2f}"
+        lines.append(f"| {name} | {one.cases} | `{commit}` | {numbers} |")
     for name, entry in ledger.entries.items():
         lines += ["", f"## {name}", "", *_figures(entry)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,7 @@
-"""What a long proof has shown so far: kept in a file after each slice, so that it can be taken up again."""
+"""What a long proof has shown so far: kept in a file after each slice, so that it can be taken up again.
+
+Each instrument's part is of one commit. One that is run again after a change begins anew, and the others stay.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,9 @@ class Slice(NamedTuple):
 
 @dataclass
 class Entry:
-    """What one instrument has shown. The next slice begins at seed `done`."""
+    """What one instrument has shown of one commit. The next slice begins at seed `done`."""
 
+    commit: str
     done: int = 0
     seconds: float = 0.0
     figures: dict[str, Figure] = field(default_factory=dict)
@@ -47,14 +51,14 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """What was shown of one commit."""
+    """What each instrument has shown of the commit that it ran on last."""
 
-    commit: str
     entries: dict[str, Entry] = field(default_factory=dict)
 
-    def entry(self, name: str) -> Entry:
-        """The entry of an instrument, empty at first."""
-        return self.entries.setdefault(name, Entry())
+    def entry(self, name: str, commit: str) -> Entry:
+        """The entry of an instrument, empty at first, and where the last one is of another commit."""
+        kept = self.entries.get(name)
+        return kept if kept is not None and kept.commit == commit else Entry(commit)
 
     def write(self, path: Path) -> None:
         """Keeps it, whole or not at all."""
@@ -63,23 +67,21 @@ class Ledger:
         draft.replace(path)
 
 
-def read_ledger(path: Path, commit: str) -> Ledger:
-    """What was kept of this commit; an empty one where nothing was, or of another."""
+def read_ledger(path: Path) -> Ledger:
+    """What was kept; an empty one where nothing was."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Ledger(commit)
-    if kept["commit"] != commit:
-        return Ledger(commit)
-    return Ledger(commit, {name: Entry(**entry) for name, entry in kept["entries"].items()})
+        return Ledger()
+    return Ledger({name: Entry(**entry) for name, entry in kept["entries"].items()})
 
 
 @contextmanager
-def changing(path: Path, commit: str) -> Iterator[Ledger]:
-    """What was kept of this commit, to be added to and kept again; runs beside this one wait until that is done."""
+def changing(path: Path) -> Iterator[Ledger]:
+    """What was kept, to be added to and kept again; runs beside this one wait until that is done."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ledger = read_ledger(path, commit)
+        ledger = read_ledger(path)
         yield ledger
         ledger.write(path)

@@ -27,9 +27,20 @@ def in_series(
             try:
                 found, wrong = asyncio.run(one(Path(folder), min(size, scale - number * size), this))
             except Exception as error:  # noqa: BLE001 - whatever fails is a finding
-                violations += [f"seed {this}: {words}" for words in as_violations(error)]
+                violations += [f"seed {this}: {words}" for words in (*as_violations(error), *_unforeseen(folder))]
                 continue
-        violations += [f"seed {this}: {words}" for words in wrong]
+            if wrong:
+                violations += [f"seed {this}: {words}" for words in (*wrong, *_unforeseen(folder))]
         figures = added(figures, found)
         report(f"{name}, seed {this}: {found}")
     return figures, violations
+
+
+def _unforeseen(folder: str) -> list[str]:
+    """What the servers say of failures that nobody foresaw: where each came from is in their logs alone."""
+    return [
+        line
+        for log in sorted(Path(folder).rglob("*.log"))
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if '"unforeseen"' in line
+    ]
