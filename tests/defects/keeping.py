@@ -25,6 +25,12 @@ def row_locks_are_removed() -> None:
     take_locks_away()
 
 
+@defect(Kind.OWN, f"{COMMIT}a_connection_may_be_closed_twice[postgresql]")
+def lost_connection_is_never_opened_again() -> None:
+    """A connection that a failed rollback has closed cannot be closed once more, and every later read fails."""
+    rewrite(PostgresqlSession.close, "if self.connection.closed:", "if False:")
+
+
 @defect(Kind.OWN, f"{BATCH}an_absent_key_is_owned_so_the_same_new_request_runs_once[sqlite]")
 def absent_key_is_not_owned() -> None:
     """Two works of one batch that want the same key run side by side."""

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,22 @@ import psycopg
 import pytest
 
 from comptoir_server.store import writer
+from comptoir_server.store.backend import backend_of
 from comptoir_server.store.database import Database, StorageUnavailable
+from comptoir_server.store.session import Failure
 from comptoir_server.store.sqlite import SqliteSession
 from comptoir_server.store.tx import Tx
 from tests.support.cut_line import Cut, CutLine
+from tests.support.databases import database_url
 from tests.support.till import ACCOUNTS, Account, Event, open_till, put, together
+
+__all__ = ["database_url"]
+
+END_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+ENDED_TIMES = 100
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -91,13 +103,51 @@ async def test_a_connection_that_the_server_ended_is_opened_again_and_no_caller_
     database = await open_till(postgresql_url)
     assert await database.write(add(1)) == 1
     with psycopg.connect(postgresql_url, autocommit=True) as operator:
-        operator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        operator.execute(END_ALL)
     assert await balance(database) == 1
     assert await database.write(add(2)) == 3
     await database.close()
+
+
+async def test_connections_that_the_server_ends_again_and_again_trouble_nobody_for_long(postgresql_url: str) -> None:
+    database = await open_till(postgresql_url)
+    assert await database.write(add(1)) == 1
+    done: list[int] = []
+    ended = 0
+
+    async def going_on(work: Callable[[], Awaitable[int]]) -> None:
+        while ended < ENDED_TIMES:
+            with suppress(StorageUnavailable):
+                done.append(await work())
+
+    async def ending() -> None:
+        nonlocal ended
+        async with await psycopg.AsyncConnection.connect(postgresql_url, autocommit=True) as operator:
+            while ended < ENDED_TIMES:
+                await operator.execute(END_ALL)
+                ended += 1
+                await asyncio.sleep(0.002 * (ended % 5))
+
+    await asyncio.gather(
+        ending(),
+        *(going_on(lambda: balance(database)) for _ in range(4)),
+        *(going_on(lambda: database.write(add(0))) for _ in range(4)),
+    )
+
+    assert set(done) == {1}
+    assert await balance(database) == 1
+    assert await database.write(add(2)) == 3
+    await database.close()
+
+
+def test_a_connection_may_be_closed_twice(database_url: str) -> None:
+    session = backend_of(database_url, inline=False).connect()
+
+    for _ in range(2):
+        session.close()
+        session.rollback()
+
+    assert session.failure(RuntimeError()) is Failure.LOST
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -135,7 +135,7 @@ def _table(ledger: Ledger) -> Table:
         table.add_column(heading, justify="left" if heading in ("instrument", "commit") else "right")
     for name, entry in ledger.entries.items():
         numbers = f"{entry.done:,}", f"{INSTRUMENTS[name].target:,}", f"{len(entry.violations)}"
-        table.add_row(name, entry.commit[:COMMIT_LETTERS], *numbers, f"{entry.seconds / 3600:.2f}")
+        table.add_row(name, _short(entry.commit), *numbers, f"{entry.seconds / 3600:.2f}")
     return table
 
 
@@ -155,12 +155,18 @@ def _report(ledger: Ledger) -> str:
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for name, entry in ledger.entries.items():
-        one, commit = INSTRUMENTS[name], entry.commit[:COMMIT_LETTERS]
+        one, commit = INSTRUMENTS[name], _short(entry.commit)
         numbers = f"{entry.done:,} | {one.target:,} | {len(entry.violations)} | {entry.seconds / 3600:.2f}"
         lines.append(f"| {name} | {one.cases} | `{commit}` | {numbers} |")
     for name, entry in ledger.entries.items():
         lines += ["", f"## {name}", "", *_figures(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _short(commit: str) -> str:
+    """A commit as people name it, with the mark of one that was changed."""
+    number, _, mark = commit.partition(" ")
+    return f"{number[:COMMIT_LETTERS]} {mark}".rstrip()
 
 
 def _figures(entry: Entry) -> list[str]:

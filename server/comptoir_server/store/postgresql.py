@@ -122,6 +122,8 @@ class PostgresqlSession:
                 self.close()
 
     def close(self) -> None:
+        if self.connection.closed:  # what went wrong in a rollback may have closed it before its owner does
+            return
         self.raw.close()
         self.connection.invalidate()
         self.connection.close()
@@ -176,9 +178,10 @@ class PostgresqlSession:
         return list(self.connection.execute(statement).all())
 
     def failure(self, error: Exception) -> Failure:
-        if self.raw.closed:
+        cause = getattr(error, "orig", error)
+        code = getattr(cause, "sqlstate", None) or ""
+        if self.raw.closed or (isinstance(cause, psycopg.OperationalError) and not code):
             return Failure.LOST
-        code = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
         return _FAILURES.get(code) or _FAILURES.get(code[:2], Failure.REFUSED)
 
     def _run(self, statement: str, parameters: Sequence[Any] = ()) -> psycopg.Cursor[tuple[Any, ...]]:

@@ -136,7 +136,7 @@ class SqliteSession:
         self.raw.execute("COMMIT")
 
     def rollback(self) -> None:
-        if self.raw.in_transaction:
+        if not self.is_closed() and self.raw.in_transaction:
             try:
                 self.raw.execute("ROLLBACK")
             except sqlite3.Error:
