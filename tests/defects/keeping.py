@@ -25,7 +25,7 @@ def row_locks_are_removed() -> None:
     take_locks_away()
 
 
-@defect(Kind.OWN, f"{COMMIT}a_connection_may_be_closed_twice[postgresql]")
+@defect(Kind.OWN, f"{COMMIT}a_connection_may_be_closed_twice[postgresql]", "ResourceClosedError")
 def lost_connection_is_never_opened_again() -> None:
     """A connection that a failed rollback has closed cannot be closed once more, and every later read fails."""
     rewrite(PostgresqlSession.close, "if self.connection.closed:", "if False:")
