@@ -50,7 +50,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "kills": Instrument("kills", "kills with -9", 1_000, 100),
     "power cuts": Instrument("power_cuts", "power cuts", 300, 50),
     "failovers": Instrument("failovers", "PostgreSQL failovers", 30, 6),
-    "bank": Instrument("bank", "kills of one of three servers, every five seconds", 360, 20),
+    "bank": Instrument("bank", "kills of one of three servers, every five seconds", 360, 10),
     "hostile": Instrument("hostile", "hostile inputs a method", 20_000, 500),
     "access": Instrument("access", "programs of two tenants", 2_000, 20),
     "canaries": Instrument("canaries", "programs with canaries", 500, 10),

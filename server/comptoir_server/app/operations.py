@@ -55,7 +55,8 @@ async def _carry_out(deps: Deps, operation: Operation) -> Outcome:
     if provider.capabilities.prepares and operation.kind in CHARGES and not operation.order_reference:
         instruction, outcome = await _prepare(deps, provider, operation, instruction)
     outcome = outcome or await _send(deps, provider, operation, instruction)
-    deps.sightings.over(operation.id, operation.sends, deps.runtime.monotonic())
+    if outcome.kind == OutcomeKind.IN_DOUBT:
+        deps.sightings.over(operation.id, operation.sends, deps.runtime.monotonic())
     return outcome
 
 

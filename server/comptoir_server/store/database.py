@@ -61,7 +61,9 @@ class Database:
         )
         self._feeder: Feeder | None = None
         self._direct = backend.direct_reader(relations, runtime)
-        self._reader = Reader(backend.connect_reader, relations, self._answer_from_thread, batch_max=backend.batch_max)
+        self._reader = self._direct or Reader(
+            backend.connect_reader, relations, self._answer_from_thread, batch_max=backend.batch_max
+        )
         self._notices = backend.notices(self._writer.name, self._wake_from_thread)
 
     async def open(self) -> None:
@@ -69,7 +71,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._backend.take()
         try:
-            (self._direct or self._reader).open()
+            self._reader.open()
         except StorageUnavailable:
             self._backend.release()
             raise
@@ -77,7 +79,7 @@ class Database:
         if not self._inline:
             self._feeder = self._new_feeder()
             self._start(self._feeder.run, "database-writer")
-        if self._direct is None:
+        if isinstance(self._reader, Reader):
             self._start(self._reader.run, "database-reader")
         if self._notices is not None:
             self._start(self._notices.run, "database-notices")
@@ -91,7 +93,7 @@ class Database:
             self._run_inline()
         if self._feeder is not None:
             self._feeder.close()
-        if self._direct is None:
+        if isinstance(self._reader, Reader):
             self._reader.submit(None)
         if self._notices is not None:
             self._notices.stop()
@@ -122,12 +124,12 @@ class Database:
 
     async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Runs a work that only reads; all it reads is of one committed state, not older than the call."""
-        if self._direct is not None:
-            self._require_open()
-            return self._direct.read(work)
-        job = self._job(work)
-        self._reader.submit(job)
-        return cast(T, await job.future)
+        if isinstance(self._reader, Reader):
+            job = self._job(work)
+            self._reader.submit(job)
+            return cast(T, await job.future)
+        self._require_open()
+        return self._reader.read(work)
 
     async def get(self, load: Load[T]) -> T:
         """What one load is granted, as by a `read` of nothing else."""
@@ -193,7 +195,7 @@ class Database:
 
     def _let_go(self) -> None:
         self._writer.close()
-        (self._direct or self._reader).close()
+        self._reader.close()
         self._backend.release()
 
     def _answer_from_thread(self, answers: Sequence[Answer], wakes: Wakes) -> None:
