@@ -227,6 +227,20 @@ def test_every_invariant_has_a_corruption_that_breaks_it() -> None:
     assert [invariant.code for invariant in INVARIANTS] == list(CORRUPTIONS)
 
 
+def test_a_payment_that_failed_may_have_money_that_the_provider_failed_to_give_back(
+    clean: Path, tmp_path: Path
+) -> None:
+    in_part = "SELECT payment_id FROM refunds WHERE payment_id IN (SELECT id FROM payments WHERE captured <> refunded)"
+    url = corrupted(clean, tmp_path, f"UPDATE payments SET state = 'FAILED' WHERE id IN ({in_part})")
+    assert "C5" in check_database(url).broken
+
+    with sqlite3.connect(tmp_path / "copy.db") as connection:
+        connection.execute(f"UPDATE refunds SET state = 'FAILED' WHERE payment_id IN ({in_part})")
+    connection.close()
+
+    assert "C5" not in check_database(url).broken
+
+
 def test_a_copy_that_nobody_corrupted_is_clean(clean: Path, tmp_path: Path) -> None:
     copy = corrupted(clean, tmp_path, "UPDATE sessions SET locale = 'en-US'")
     report = check_database(copy, vault=Vault(MASTER_KEY, Runtime()))

@@ -283,6 +283,20 @@ async def test_a_refused_repetition_stands_at_the_second_look_in_time_where_no_s
     await require_same_books(world, 24_000)
 
 
+async def test_a_server_that_has_watched_too_briefly_believes_nothing_that_a_clock_says_however_often_it_jumps(
+    world: World,
+) -> None:
+    payment_id, operation_id = await charge_in_doubt(world)
+    for _ in range(3):
+        world.runtime.advance(3_600)
+        await operations.resolve(world.deps, operation_id)
+        assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+
+    world.runtime.let_pass(TAKES + 1)
+    await operations.resolve(world.deps, operation_id)
+    assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
+
+
 async def test_what_was_absent_before_it_was_sent_again_proves_nothing(world: World) -> None:
     payment_id = await paid(world)
     world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])

@@ -46,7 +46,7 @@ class Instrument:
 
 
 INSTRUMENTS: dict[str, Instrument] = {
-    "worlds": Instrument("worlds", "simulated worlds", 20_000, 200),
+    "worlds": Instrument("worlds", "simulated worlds", 20_000, 500),
     "kills": Instrument("kills", "kills with -9", 1_000, 100),
     "power cuts": Instrument("power_cuts", "power cuts", 300, 50),
     "failovers": Instrument("failovers", "PostgreSQL failovers", 30, 6),

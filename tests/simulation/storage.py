@@ -131,7 +131,7 @@ class Seat:
 
 
 class SeatSession(sqlite.SqliteSession):
-    """A session on the shared connection; closing it closes nothing but itself."""
+    """A session on the shared connection; closing it closes nothing but itself, and drops what it has begun."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(disk.session.connection)
@@ -153,6 +153,8 @@ class SeatSession(sqlite.SqliteSession):
             raise _error(sqlite3.SQLITE_IOERR)
 
     def close(self) -> None:
+        if not self._closed and self.raw.in_transaction:
+            self.raw.execute("ROLLBACK")
         self._closed = True
 
     def is_closed(self) -> bool:

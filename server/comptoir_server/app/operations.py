@@ -250,15 +250,17 @@ async def _send_again(
 def _quiet_in(deps: Deps, operation: Operation) -> float:
     """In how many seconds nothing of it can be on its way any more.
 
-    That is so by the times written down, and as this process has watched it; or, where processes do not live so long,
-    as often as that by the times alone, so that a wall clock which jumped once is found out.
+    That is so by the times written down, and as this process has watched it. Where processes do not live so long, the
+    times must say so twice: a process that has just learnt of it believes an absence that was found before, at a time
+    when nothing should have been on its way any more, once so much time has passed again.
     """
     limit, takes = _limit(deps, operation), _takes(deps, operation)
     now, watch = deps.runtime.now(), deps.runtime.monotonic()
     written = (operation.last_send_time + takes - now) / MICROSECONDS
-    seen = deps.sightings.over(operation.id, operation.sends, watch + limit / MICROSECONDS) - watch
-    watched = seen + takes / MICROSECONDS
-    if operation.absent_since:
+    latest = watch + limit / MICROSECONDS
+    over = deps.sightings.over(operation.id, operation.sends, latest)
+    watched = over + takes / MICROSECONDS - watch
+    if over == latest and operation.absent_since:
         watched = min(watched, (operation.absent_since + takes - now) / MICROSECONDS)
     return max(written, watched)
 

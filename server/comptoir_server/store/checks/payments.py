@@ -78,11 +78,13 @@ INVARIANTS: tuple[Invariant, ...] = (
     ),
     Invariant(
         "C5",
-        "A captured payment has money captured; a declined or failed one has none that was not given back.",
+        "A captured payment has money captured; a declined or failed one has none that was not given back, unless the "
+        "provider failed to.",
         rows_of("payments"),
         "SELECT id FROM payments WHERE (state IN ('CAPTURED', 'PARTIALLY_CAPTURED') AND captured = 0) "
         "OR (state IN ('DECLINED', 'FAILED', 'VOIDED', 'PROCESSING', 'REQUIRES_ACTION') "
-        "AND captured <> refunded + refunding)",
+        "AND captured <> refunded + refunding "
+        "AND NOT EXISTS (SELECT 1 FROM refunds r WHERE r.payment_id = payments.id AND r.state = 'FAILED'))",
     ),
     Invariant(
         "C6",
