@@ -83,7 +83,7 @@ def position_is_taken_before_the_commit() -> None:
 def page_skips_its_first_event() -> None:
     """A page begins one event too late."""
     rewrite(
-        event_reading.find,
+        event_reading._find,
         "            wanted.after,\n            last,",
         "            wanted.after + 1,\n            last,",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from comptoir_server.app import event_log, event_reading, event_streams, sessions
 from comptoir_server.app.call import CallContext
@@ -366,15 +367,21 @@ async def test_a_stream_that_begins_wrongly_is_refused(
 
 
 @pytest.mark.parametrize(("request_", "field"), [(Ack("x"), "ack.cursor"), (Subscribe("main", "", 0), "kind")])
-async def test_a_stream_in_which_something_wrong_is_said_is_refused(
+async def test_a_stream_in_which_something_wrong_is_said_is_refused_and_that_is_no_failure_of_the_server(
     log: Log, request_: Subscribe | Ack, field: str
 ) -> None:
-    async with log.listen() as listener:
-        await listener.hear(2)
-        listener.client.say(request_)
-        refusal = await refused(listener.hear(1))
+    with capture_logs() as lines:
+        async with log.listen() as listener:
+            events = await listener.hear(2)
+            listener.client.say(Ack(events[0].cursor))
+            listener.client.say(request_)
+            confirmed = await listener.hear_acked()
+            refusal = await refused(listener.hear(1))
+        await log.town.runtime.drain(PATIENCE)
 
+    assert confirmed == events[0].cursor
     assert (refusal.reason, refusal.metadata) == (Reason.FIELD_INVALID, {"field": field})
+    assert lines == []
 
 
 async def test_a_stream_brings_what_was_and_then_what_happens(log: Log) -> None:

@@ -57,8 +57,9 @@ class Spoiled:
 
     def take(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Takes the store's place."""
-        for name in ("read", "write"):
+        for name in ("get", "read", "write"):
             monkeypatch.setattr(self.estate.deps.store, name, self._of(getattr(self.estate.deps.store, name)))
+        monkeypatch.setattr(self.estate.deps.store, "conclusions", dict)
 
     def _of(self, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def spoiled(work: Any) -> Any:

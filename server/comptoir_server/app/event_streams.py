@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -60,6 +59,10 @@ class _Stream:
     storing: bool = False
     failure: Exception | None = None
     """Why an acknowledgement could not be stored."""
+    ended: bool = False
+    """Whether the client has no more to say, or said what cannot be taken."""
+    refusal: Exception | None = None
+    """Why that cannot be taken."""
     outstanding: deque[int] = field(default_factory=deque)
     looked: int | None = None
     """How often the log had been woken when its end was last seen, None where there may be more."""
@@ -94,14 +97,14 @@ async def stream_events(
     stream = await _subscribed(deps, call, requests)
     with deps.settled.listen(call.log_id) as bell:
         hearing = deps.runtime.spawn(_hear(deps, call, stream, bell, requests), f"stream of {call.log_id}")
-        hearing.add_done_callback(lambda task: _end(task, bell))
         try:
             last_answer = deps.runtime.monotonic()
             while True:
-                ended = hearing.done()
+                ended = stream.ended
                 answers = await _due(deps, call, stream, bell)
                 if not answers and ended and stream.kept:
-                    hearing.result()
+                    if stream.refusal is not None:
+                        raise stream.refusal
                     return
                 now, ping_at = deps.runtime.monotonic(), last_answer + PING_SECONDS
                 if not answers and now < ping_at:
@@ -131,17 +134,15 @@ async def _hear(
     deps: Deps, call: CallContext, stream: _Stream, bell: Bell, requests: AsyncIterator[Subscribe | Ack]
 ) -> None:
     """Takes the client's acknowledgements until it ends, or says what cannot be taken."""
-    async for request in requests:
-        if isinstance(request, Subscribe):
-            raise invalid_field("kind", "must be `ack` after the first message: a stream is subscribed once.")
-        stream.deal_with(position_of(deps, call, request.cursor, "ack.cursor"))
-        bell.ring()
-
-
-def _end(hearing: asyncio.Task[None], bell: Bell) -> None:
-    """The client has ended, or said what cannot be taken: the stream looks at the task's result, unless it is gone."""
-    if not hearing.cancelled():
-        hearing.exception()
+    try:
+        async for request in requests:
+            if isinstance(request, Subscribe):
+                raise invalid_field("kind", "must be `ack` after the first message: a stream is subscribed once.")
+            stream.deal_with(position_of(deps, call, request.cursor, "ack.cursor"))
+            bell.ring()
+    except Exception as error:  # noqa: BLE001 - the stream ends with it, once everything else is said
+        stream.refusal = error
+    stream.ended = True
     bell.ring()
 
 
