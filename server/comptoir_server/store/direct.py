@@ -82,10 +82,8 @@ class DirectReader:
         return granted
 
     def conclusions(self) -> dict[Any, Any]:
-        """What callers have kept of the snapshot that is held now, to be added to."""
-        if self._session is not None:
-            self._hold(self._session)
-        return self._conclusions
+        """What callers have kept of the snapshot that is held now, to be added to. Raises StorageUnavailable."""
+        return self._held(lambda _: self._conclusions)
 
     def _held(self, read: Callable[[SqliteSession], T]) -> T:
         for _ in range(ATTEMPTS):
