@@ -7,6 +7,7 @@ standard library's clocks, random sources, tasks and sockets in every other modu
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import signal
@@ -32,6 +33,9 @@ MICROSECONDS = 1_000_000
 IDS_AT_ONCE = 256
 """For how many ids randomness is drawn at once."""
 
+_BOOT_FILES = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/timens_offsets"))
+"""Where Linux says which start of the machine this is, and how far its monotonic clock is put off for a container."""
+
 _forks = 0
 """How often a process was forked off on the way to this one."""
 
@@ -42,6 +46,15 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+def _monotonic_clock() -> str:
+    """A name that all processes share whose monotonic clock is the same; one of this process where nothing is known."""
+    try:
+        told = b"".join(file.read_bytes() for file in _BOOT_FILES)
+    except OSError:
+        told = os.urandom(16)
+    return hashlib.sha256(told).hexdigest()[:32]
 
 
 class Runtime:
@@ -56,6 +69,8 @@ class Runtime:
         self._spare: deque[bytes] = deque()
         """Randomness for the next ids: a system call for each would cost more than the rest of making it."""
         self._spare_of = _forks
+        self.monotonic_clock = _monotonic_clock()
+        """Which clock `monotonic` reads: those of one name may be compared, by another process and later as well."""
 
     def now(self) -> int:
         """Microseconds since the Unix epoch, UTC."""
@@ -66,7 +81,7 @@ class Runtime:
         return datetime.fromtimestamp(self.now() / MICROSECONDS, UTC)
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean something."""
+        """Seconds on a clock that never goes back and that nobody sets; only differences mean something."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:

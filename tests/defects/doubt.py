@@ -100,13 +100,19 @@ def settle_delay_is_nothing() -> None:
 @defect(Kind.OWN, f"{DOUBT}a_wall_clock_that_is_put_right_makes_nothing_absent[sqlite]")
 def wall_clock_is_believed() -> None:
     """A clock that is put right by an hour makes what was sent a moment ago an hour old, and absent."""
-    rewrite(operations._quiet_in, "max(written, watched)", "written")
+    rewrite(operations._quiet_in, "max(written, over + takes / MICROSECONDS - deps.runtime.monotonic())", "written")
 
 
-@defect(Kind.OWN, f"{DOUBT}what_was_absent_before_it_was_sent_again_proves_nothing[sqlite]")
-def earlier_absence_speaks_of_later_sends() -> None:
-    """What was found absent counts although it was sent again since."""
-    rewrite(operations._another_send, "        absent_since=0,\n", "")
+@defect(Kind.OWN, f"{DOUBT}no_watch_of_another_machine_is_believed_however_many_wall_clocks_are_wrong[sqlite]")
+def watches_of_any_machine_are_believed() -> None:
+    """A watch that began by the clock of another machine is held against this one's."""
+    rewrite(operations._over, "operation.watch_clock == deps.runtime.monotonic_clock", "operation.watch_clock")
+
+
+@defect(Kind.OWN, f"{DOUBT}what_was_watched_before_it_was_sent_again_proves_nothing[sqlite]")
+def earlier_watches_speak_of_later_sends() -> None:
+    """Since when it was watched counts although it was sent again since."""
+    rewrite(operations._another_send, '        watch_clock="",\n        watch_start=0,\n', "")
 
 
 @defect(Kind.NO_KEY, f"{EVIDENCE}nothing_is_repeated_once_the_provider_may_have_forgotten_the_key[sqlite]")

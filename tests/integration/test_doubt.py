@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from comptoir_server.app import operations, payments, webhooks
+from comptoir_server.app.deps import Deps
 from comptoir_server.app.ports import DeclineCode, OperationKind, OutcomeKind
 from comptoir_server.app.sightings import Sightings
 from comptoir_server.domain.checkouts import CaptureMode, CheckoutState
@@ -241,15 +242,21 @@ async def test_a_wall_clock_that_is_put_right_makes_nothing_absent(world: World)
     await require_same_books(world, 0)
 
 
-async def test_servers_that_live_too_briefly_to_watch_believe_what_was_absent_twice_and_look_again_in_time(
+def another_process(world: World, machine: str = "") -> Deps:
+    """A server that has just been started, where it ran before or on the machine that is named."""
+    world.runtime.monotonic_clock = machine or world.runtime.monotonic_clock
+    return replace(world.deps, sightings=Sightings())
+
+
+async def test_servers_that_live_too_briefly_to_watch_go_on_with_the_watch_of_their_machine_and_look_again_in_time(
     world: World,
 ) -> None:
     payment_id, operation_id = await charge_in_doubt(world)
     world.runtime.advance(3_600)
 
-    for seconds in (0, 20, TAKES - 21):
+    for seconds in (0, 20, TAKES + LIMIT - 21):
         world.runtime.let_pass(seconds)
-        await operations.resolve(replace(world.deps, sightings=Sightings()), operation_id)
+        await operations.resolve(another_process(world), operation_id)
         assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
     waiting = await world.deps.store.get(OPERATIONS.get(operation_id))
     assert waiting is not None
@@ -257,29 +264,44 @@ async def test_servers_that_live_too_briefly_to_watch_believe_what_was_absent_tw
     assert 0 < (waiting.next_time - world.runtime.now()) / MICROSECONDS <= 1
 
     world.runtime.let_pass(1)
-    await operations.resolve(replace(world.deps, sightings=Sightings()), operation_id)
+    await operations.resolve(another_process(world), operation_id)
     assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
     await require_same_books(world, 0)
 
 
-async def test_a_refused_repetition_stands_at_the_second_look_in_time_where_no_server_lives_long_enough_to_watch(
+async def test_no_watch_of_another_machine_is_believed_however_many_wall_clocks_are_wrong(world: World) -> None:
+    payment_id, operation_id = await charge_in_doubt(world)
+    for machine in ("first", "second", "third"):
+        world.runtime.advance(3_600)
+        await operations.resolve(another_process(world, machine), operation_id)
+        assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+
+    world.runtime.let_pass(TAKES + LIMIT + 1)
+    await operations.resolve(another_process(world, "fourth"), operation_id)
+    assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+    await operations.resolve(another_process(world, "first"), operation_id)
+    assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
+    await require_same_books(world, 0)
+
+
+async def test_a_refused_repetition_stands_in_time_where_no_server_lives_long_enough_to_watch(
     world: World,
 ) -> None:
     payment_id = await paid(world)
-    world.provider.replies.extend([LOST_REQUEST, *[REFUSED] * 4])
+    world.provider.replies.extend([LOST_REQUEST, *[REFUSED] * 3])
     world.provider.unseen = 99
     refund_id = (await world.refund(payment_id, 8_000, seconds=0.3))["refund"].id
     [operation] = await world.deps.store.read(lambda tx: tx.load(OPERATIONS.list_by("by_object", refund_id)))
 
-    for seconds in (6, TAKES + LIMIT, TAKES - 1):
+    for seconds in (6, TAKES + LIMIT - 1):
         world.runtime.let_pass(seconds)
-        await operations.resolve(replace(world.deps, sightings=Sightings()), operation.id)
+        await operations.resolve(another_process(world), operation.id)
         assert await refund_state(world, refund_id) == RefundState.IN_DOUBT
     world.runtime.let_pass(TAKES)
-    await operations.resolve(replace(world.deps, sightings=Sightings()), operation.id)
+    await operations.resolve(another_process(world), operation.id)
 
     assert await refund_state(world, refund_id) == RefundState.FAILED
-    assert await sends(world, refund_id) == [("REFUND", "DECLINED", 5)]
+    assert await sends(world, refund_id) == [("REFUND", "DECLINED", 4)]
     await require_same_books(world, 24_000)
 
 
@@ -297,7 +319,7 @@ async def test_a_server_that_has_watched_too_briefly_believes_nothing_that_a_clo
     assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
 
 
-async def test_what_was_absent_before_it_was_sent_again_proves_nothing(world: World) -> None:
+async def test_what_was_watched_before_it_was_sent_again_proves_nothing(world: World) -> None:
     payment_id = await paid(world)
     world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])
     refund_id = (await world.refund(payment_id, 8_000, seconds=0.3))["refund"].id
@@ -306,14 +328,14 @@ async def test_what_was_absent_before_it_was_sent_again_proves_nothing(world: Wo
     async def absent(tx: Tx) -> None:
         found = await tx.load(OPERATIONS.lock(operation[0].id))
         assert found is not None
-        tx.put(replace(found, absent_since=1))
+        tx.put(replace(found, watch_clock=world.runtime.monotonic_clock, watch_start=1))
 
     await world.deps.store.write(absent)
     await world.work(6)
     sent_again = await world.deps.store.get(OPERATIONS.get(operation[0].id))
 
     assert sent_again is not None
-    assert (sent_again.sends, sent_again.absent_since) == (2, 0)
+    assert (sent_again.sends, sent_again.watch_clock, sent_again.watch_start) == (2, "", 0)
 
 
 async def test_a_wall_clock_that_is_behind_does_not_make_what_was_sent_again_old(world: World) -> None:

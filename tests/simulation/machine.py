@@ -28,16 +28,29 @@ RUNNING: ContextVar[Process | None] = ContextVar("running", default=None)
 
 @dataclass
 class Clock:
-    """A wall clock: that of the world, and how far this one is ahead of it, in microseconds."""
+    """A machine's clocks: the wall clock is that of the world, `ahead` of it by so many microseconds; nobody sets the
+    monotonic one, which begins anew at each start of the machine."""
 
     loop: VirtualLoop
     world: Clock | None = None
+    name: str = ""
     ahead: int = 0
+    starts: int = 0
+    started: float = 0.0
 
     def now(self) -> int:
         """Microseconds since the Unix epoch."""
         true = EPOCH + int(self.loop.time() * MICROSECONDS) if self.world is None else self.world.now()
         return true + self.ahead
+
+    def monotonic(self) -> float:
+        """Seconds since the machine was started."""
+        return self.loop.time() - self.started
+
+    def start(self) -> None:
+        """The machine is started again."""
+        self.starts += 1
+        self.started = self.loop.time()
 
 
 class VirtualRuntime(Runtime):
@@ -51,6 +64,7 @@ class VirtualRuntime(Runtime):
         failed: Callable[[str], None],
     ) -> None:
         super().__init__()
+        self.monotonic_clock = f"{clock.name}, start {clock.starts}"
         self._clock = clock
         self._draw = draw
         self._transport = transport
@@ -60,7 +74,7 @@ class VirtualRuntime(Runtime):
         return self._clock.now()
 
     def monotonic(self) -> float:
-        return self._clock.loop.time()
+        return self._clock.monotonic()
 
     def random_bytes(self, count: int) -> bytes:
         return self._draw.randbytes(count)

@@ -38,6 +38,10 @@ RARE_POINT = 2.5
 
 CRASHES_MAX = 16
 DOWN_SECONDS = 4.0
+
+MACHINES_SHARE = 0.2
+"""Of the crashes, those of a whole machine: its monotonic clock begins anew."""
+
 STEPS_BETWEEN_CRASHES = 350
 PACES_SECONDS = (2.0, 10.0, 20.0, 30.0)
 HEALED_PACE_SECONDS = 300.0
@@ -118,7 +122,8 @@ class World:
         self.disk = Disk(self._tell, self._disk_fails, image)
         self.site = Site(self.disk, self.line, signer().root_pem, self.failed)
         self._entropy = self.generator("entropy")
-        self.machines = [Machine(f"server {i + 1}", Clock(self.loop, self.clock)) for i in range(plan.servers)]
+        names = [f"server {i + 1}" for i in range(plan.servers)]
+        self.machines = [Machine(name, Clock(self.loop, self.clock, name)) for name in names]
         self.network = Network(self.generator("network"), self.rates, lambda: self.processes, self.failed, self.note)
         self._crashes_left = CRASHES_MAX
         self._pace = self.generator("pace").choice(PACES_SECONDS)
@@ -230,6 +235,9 @@ class World:
         for code in report.broken:
             self.failed(f"invariant {code} is broken after a crash")
         await asyncio.sleep(self._draw.expovariate(1 / DOWN_SECONDS))
+        if self._draw.random() < MACHINES_SHARE and machine.process is None and not machine.starting:
+            machine.clock.start()
+            self.note(f"{machine.name} starts from nothing")
         await self.boot(machine)
 
     def _next_crash(self) -> None:

@@ -50,16 +50,20 @@ def take_locks_away() -> None:
 
 
 def put_forward(path: str) -> None:
-    """The wall clock runs ahead by the seconds that a file holds as the process starts: it was down for a while."""
+    """The clocks run ahead by the seconds that a file holds as the process starts: it was down for a while."""
     from comptoir_server.runtime import MICROSECONDS, Runtime
 
-    ahead = int(float(Path(path).read_text(encoding="utf-8")) * MICROSECONDS)
+    ahead = float(Path(path).read_text(encoding="utf-8"))
 
     def now(self: Runtime) -> int:
         del self
-        return time.time_ns() // 1_000 + ahead
+        return time.time_ns() // 1_000 + int(ahead * MICROSECONDS)
 
-    Runtime.now = now  # type: ignore[method-assign]
+    def monotonic(self: Runtime) -> float:
+        del self
+        return time.monotonic() + ahead
+
+    Runtime.now, Runtime.monotonic = now, monotonic  # type: ignore[method-assign]
 
 
 def synchronous(level: str) -> None:

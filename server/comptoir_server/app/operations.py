@@ -213,22 +213,29 @@ async def _resume(deps: Deps, tx: Tx, operation: Operation) -> None:
 
 async def _undone(deps: Deps, provider: Provider, operation: Operation, instruction: Instruction) -> None:
     """Nothing was executed so far: it is sent again where that is still wanted, else absence becomes proof in time."""
-    quiet_in = _quiet_in(deps, operation)
+    over = _over(deps, operation)
+    quiet_in = _quiet_in(deps, operation, over)
     again = await deps.store.write(lambda tx: _another_send(deps, tx, operation.id))
     if again is not None:
-        await _send_again(deps, provider, operation, again, instruction, settled=quiet_in <= 0)
+        await _send_again(deps, provider, operation, again, instruction, over, settled=quiet_in <= 0)
     elif quiet_in <= 0:
         evidence = Evidence(Outcome(OutcomeKind.NOT_SENT), "look-up: absent", deps.runtime.now())
         await deps.store.write(lambda tx: _end(deps, tx, operation, evidence))
         fault("settle.committed")
     else:
-        await _look_again(
-            deps, operation, Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far"), "look-up", quiet_in
-        )
+        absent = Outcome(OutcomeKind.IN_DOUBT, provider_code="absent so far")
+        await _look_again(deps, operation, over, Evidence(absent, "look-up", deps.runtime.now(), quiet_in))
 
 
 async def _send_again(
-    deps: Deps, provider: Provider, before: Operation, again: Operation, instruction: Instruction, *, settled: bool
+    deps: Deps,
+    provider: Provider,
+    before: Operation,
+    again: Operation,
+    instruction: Instruction,
+    over: float,
+    *,
+    settled: bool,
 ) -> None:
     """Sends it again. A refusal of that proves nothing of the sends before, once the provider forgot the key.
 
@@ -242,27 +249,32 @@ async def _send_again(
             outcome = found
         elif not settled:
             refused = replace(outcome, kind=OutcomeKind.IN_DOUBT)
-            await _look_again(deps, before, refused, "reply", _takes(deps, before) / MICROSECONDS)
+            more = _takes(deps, before) / MICROSECONDS
+            await _look_again(deps, before, over, Evidence(refused, "reply", deps.runtime.now(), more))
             return
     await _settle(deps, before, outcome, "reply")
 
 
-def _quiet_in(deps: Deps, operation: Operation) -> float:
-    """In how many seconds nothing of it can be on its way any more.
+def _over(deps: Deps, operation: Operation) -> float:
+    """When what was sent of it was over at the latest, on our monotonic clock and as far as that was watched.
 
-    That is so by the times written down, and as this process has watched it. Where processes do not live so long, the
-    times must say so twice: a process that has just learnt of it believes an absence that was found before, at a time
-    when nothing should have been on its way any more, once so much time has passed again.
+    This process may have watched, or one before it that read the same clock and wrote down since when.
     """
-    limit, takes = _limit(deps, operation), _takes(deps, operation)
-    now, watch = deps.runtime.now(), deps.runtime.monotonic()
-    written = (operation.last_send_time + takes - now) / MICROSECONDS
-    latest = watch + limit / MICROSECONDS
+    latest = deps.runtime.monotonic() + _limit(deps, operation) / MICROSECONDS
     over = deps.sightings.over(operation.id, operation.sends, latest)
-    watched = over + takes / MICROSECONDS - watch
-    if over == latest and operation.absent_since:
-        watched = min(watched, (operation.absent_since + takes - now) / MICROSECONDS)
-    return max(written, watched)
+    if operation.watch_clock == deps.runtime.monotonic_clock:
+        over = min(over, operation.watch_start / MICROSECONDS)
+    return over
+
+
+def _quiet_in(deps: Deps, operation: Operation, over: float) -> float:
+    """In how many seconds nothing of it can be on its way any more: by the times written down, and by what was watched.
+
+    Either may be wrong alone: what is written is the wall clock's of some server, what was watched ends with a machine.
+    """
+    takes = _takes(deps, operation)
+    written = (operation.last_send_time + takes - deps.runtime.now()) / MICROSECONDS
+    return max(written, over + takes / MICROSECONDS - deps.runtime.monotonic())
 
 
 def _takes(deps: Deps, operation: Operation) -> int:
@@ -271,19 +283,21 @@ def _takes(deps: Deps, operation: Operation) -> int:
     return _limit(deps, operation) + capabilities.settle_seconds * MICROSECONDS
 
 
-async def _look_again(deps: Deps, operation: Operation, outcome: Outcome, source: str, seconds: float) -> None:
+async def _look_again(deps: Deps, operation: Operation, over: float, evidence: Evidence) -> None:
     """Nothing is there that could not be on its way still: doubt, and another look in so many seconds at the latest.
 
-    Where nothing should be on its way by the times of `operation`, as it was before it was sent again with a refusal,
-    that is kept: absence that is found once more, later, is proof.
+    What `operation` sent, as it was before it was sent again with a refusal, is watched from `over` on: that is kept
+    for processes after this one.
     """
+    clock, start = operation.watch_clock, operation.watch_start
+    if not clock:
+        clock, start = deps.runtime.monotonic_clock, int(over * MICROSECONDS)
 
     async def work(tx: Tx) -> None:
         current = await tx.load(OPERATIONS.lock(operation.id))
         if current is not None and _held(deps, current, OperationState.IN_DOUBT):
-            overdue = tx.now >= operation.last_send_time + _takes(deps, operation)
-            tx.put(replace(current, absent_since=operation.absent_since or (tx.now if overdue else 0)))
-        await settle(deps, tx, operation.id, operation.payment_id, Evidence(outcome, source, tx.now, seconds))
+            tx.put(replace(current, watch_clock=clock, watch_start=start))
+        await settle(deps, tx, operation.id, operation.payment_id, evidence)
 
     await deps.store.write(work)
     fault("settle.committed")
@@ -308,7 +322,8 @@ async def _another_send(deps: Deps, tx: Tx, operation_id: str) -> Operation | No
         operation,
         sends=operation.sends + 1,
         last_send_time=operation.lease_until,
-        absent_since=0,
+        watch_clock="",
+        watch_start=0,
         update_time=tx.now,
     )
     tx.put(again)

@@ -1,8 +1,9 @@
 """Since when this process knows that what was sent is over, on a clock that nobody sets.
 
 A wall clock that is put right by an hour makes a request that is on its way look an hour old. What was written down by
-wall clocks, ours or another server's, is therefore not enough to call something absent: this process must have known of
-the send for as long as one can take to have its effect. Knowing is not kept: a process that starts anew watches anew.
+wall clocks, ours or another server's, is therefore not enough to call something absent: a monotonic clock must have
+been watched for as long as a send can take to have its effect. This is what one process has watched. The first of them
+writes down when it began (`Operation.watch_start`), which those after it on the same machine take up.
 """
 
 from __future__ import annotations

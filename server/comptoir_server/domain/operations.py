@@ -49,10 +49,10 @@ class Operation:
     """One instruction to a provider. `id` is our idempotency key there, stored before the first byte is sent.
 
     `object_id` is what it makes (payment, capture or refund). No send may start after `send_before`;
-    `sends` counts how many may have started, `last_send_time` when the last one may have; `absent_since` is when
-    nothing of them was found for the first time although, by the clock, nothing could be on its way any more, 0 for
-    never. `lease_owner` drives it until `lease_until`; only then may the reconciler, at `next_time`. `evidence` says
-    what ended it.
+    `sends` counts how many may have started, `last_send_time` when the last one may have; by `watch_clock`, the
+    monotonic clock of whoever found nothing of them first ("" for nobody), they were over at `watch_start`, in
+    microseconds. `lease_owner` drives it until `lease_until`; only then may the reconciler, at `next_time`.
+    `evidence` says what ended it.
     """
 
     id: str
@@ -71,7 +71,8 @@ class Operation:
     send_before: int
     sends: int
     last_send_time: int
-    absent_since: int
+    watch_clock: str
+    watch_start: int
     lease_owner: str
     lease_until: int
     next_time: int
