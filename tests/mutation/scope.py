@@ -22,6 +22,7 @@ def _target(module: str, *tests: str) -> Target:
 
 
 DOMAIN = ("unit/test_money.py", "unit/test_states.py", "unit/test_transitions.py")
+DOUBT = ("integration/test_doubt.py", "integration/test_evidence.py", "integration/test_confirm.py")
 SCOPE: tuple[Target, ...] = (
     _target("domain.money", *DOMAIN),
     _target("domain.ledger", *DOMAIN),
@@ -40,6 +41,9 @@ SCOPE: tuple[Target, ...] = (
     _target("app.books", "integration/test_ledgers.py"),
     _target("app.payments", "integration/test_taking.py"),
     _target("app.refunding", "integration/test_taking.py", "integration/test_giving_back.py"),
+    _target("app.operations", *DOUBT),
+    _target("app.settlement", *DOUBT),
+    _target("app.sightings", *DOUBT),
     _target("store.ownership", "unit/test_ownership.py"),
 )
 

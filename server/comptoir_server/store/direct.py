@@ -20,10 +20,13 @@ FEW = 3
 """Up to so many rows are selected one by one, more of them in one statement a table."""
 
 SNAPSHOT_SECONDS = 0.1
-"""How long reads share one state of the database while this process commits nothing.
+"""How long reads share one snapshot while this process commits nothing.
 
-Nobody else writes to the file; a shell or a restored page beside the server is seen this much later at most.
+Nobody else writes to the file; what a shell beside the server changes is seen this much later at most.
 """
+
+KEPT_MAX = 2_000
+"""How many keys' rows are kept from one snapshot to the next."""
 
 Found = dict[tuple[Relation[Any], Index, Key], list[Any]]
 """The rows under keys, as one state of the database has them."""
@@ -102,15 +105,26 @@ class DirectReader:
         raise StorageUnavailable("the connection to the database was lost again and again; try again later")
 
     def _hold(self, session: SqliteSession) -> None:
-        """Begins a snapshot unless one is held that is young enough; a shared connection needs none."""
+        """Begins a snapshot unless one is held that is young enough; a shared connection needs none.
+
+        The next snapshot of an unchanged database is of the same state, of which no row need be read again.
+        """
         if self._shared:
             self._forget()
             return
         now = self._runtime.monotonic()
-        if self._begun is None or now - self._begun > SNAPSHOT_SECONDS:
-            self.release()
+        if self._begun is None:
             session.begin_reading()
-            self._begun = now
+        elif now - self._begun > SNAPSHOT_SECONDS:
+            version = session.data_version()
+            session.rollback()
+            session.begin_reading()
+            self._conclusions = {}
+            if version != session.data_version() or len(self._found) > KEPT_MAX:
+                self._found.clear()
+        else:
+            return
+        self._begun = now
 
     def _forget(self) -> None:
         """Nothing is held; whoever still adds to earlier conclusions adds to nobody's."""

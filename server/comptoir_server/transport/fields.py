@@ -204,7 +204,10 @@ def _id(prefixes: tuple[str, ...]) -> Check:
     wrong = (Problem("", f"must be the id of a {kinds}, {shape}."),)
 
     def check(value: str) -> Problems:
-        return _FINE if any(ids.is_valid(prefix, value) for prefix in prefixes) else wrong
+        for prefix in prefixes:
+            if ids.is_valid(prefix, value):
+                return _FINE
+        return wrong
 
     return check
 
