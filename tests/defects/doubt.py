@@ -109,6 +109,16 @@ def watches_of_any_machine_are_believed() -> None:
     rewrite(operations._over, "operation.watch_clock == deps.runtime.monotonic_clock", "operation.watch_clock")
 
 
+@defect(Kind.OWN, f"{DOUBT}what_arrives_while_it_is_looked_for_is_not_absent[sqlite]")
+def absence_is_judged_after_a_slow_look() -> None:
+    """The time that a provider takes to answer a look-up counts as if nothing could have arrived in it."""
+    rewrite(
+        operations.resolve,
+        "    outcome = await provider.look_up(instruction)\n",
+        "    outcome = await provider.look_up(instruction)\n    quiet_in = _quiet_in(deps, operation, over)\n",
+    )
+
+
 @defect(Kind.OWN, f"{DOUBT}what_was_watched_before_it_was_sent_again_proves_nothing[sqlite]")
 def earlier_watches_speak_of_later_sends() -> None:
     """Since when it was watched counts although it was sent again since."""

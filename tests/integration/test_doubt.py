@@ -319,6 +319,24 @@ async def test_a_server_that_has_watched_too_briefly_believes_nothing_that_a_clo
     assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
 
 
+async def test_what_arrives_while_it_is_looked_for_is_not_absent(world: World) -> None:
+    payment_id, operation_id = await charge_in_doubt(world)
+    world.runtime.let_pass(TAKES - 1)
+    answer = world.provider.hold("look_up")
+    looking = asyncio.create_task(operations.resolve(world.deps, operation_id))
+    async with asyncio.timeout(5):
+        while world.provider.calls[-1][0] != "look_up":
+            await asyncio.sleep(0.01)
+    world.runtime.let_pass(2)
+    answer.set()
+    await looking
+    assert await payment_state(world, payment_id) == (PaymentState.PROCESSING, PendingState.IN_DOUBT)
+
+    await operations.resolve(world.deps, operation_id)
+    assert await payment_state(world, payment_id) == (PaymentState.FAILED, PendingState.NONE)
+    await require_same_books(world, 0)
+
+
 async def test_what_was_watched_before_it_was_sent_again_proves_nothing(world: World) -> None:
     payment_id = await paid(world)
     world.provider.replies.extend([LOST_REQUEST, LOST_REQUEST])

@@ -131,12 +131,14 @@ async def resolve(deps: Deps, operation_id: str) -> None:
         await _settle(deps, operation, Outcome(OutcomeKind.NOT_SENT, provider_code="no order was made"), "store")
         return
     instruction = await instruction_of(deps, operation)
+    over = _over(deps, operation)
+    quiet_in = _quiet_in(deps, operation, over)
     outcome = await provider.look_up(instruction)
     waiting = operation.state == OperationState.WAITING
     if waiting and outcome.kind == OutcomeKind.APPROVED:
         await deps.store.write(lambda tx: _resume(deps, tx, operation))
     elif not waiting and outcome.kind in _UNDONE:
-        await _undone(deps, provider, operation, instruction)
+        await _undone(deps, provider, operation, instruction, over, quiet_in)
     else:
         await _settle(deps, operation, outcome, "look-up")
 
@@ -211,10 +213,13 @@ async def _resume(deps: Deps, tx: Tx, operation: Operation) -> None:
         tx.after_commit(payment.id)
 
 
-async def _undone(deps: Deps, provider: Provider, operation: Operation, instruction: Instruction) -> None:
-    """Nothing was executed so far: it is sent again where that is still wanted, else absence becomes proof in time."""
-    over = _over(deps, operation)
-    quiet_in = _quiet_in(deps, operation, over)
+async def _undone(
+    deps: Deps, provider: Provider, operation: Operation, instruction: Instruction, over: float, quiet_in: float
+) -> None:
+    """Nothing was executed so far: it is sent again where that is still wanted, else absence becomes proof in time.
+
+    `quiet_in` is of the moment before it was looked for: what arrives while a provider is slow to answer is not seen.
+    """
     again = await deps.store.write(lambda tx: _another_send(deps, tx, operation.id))
     if again is not None:
         await _send_again(deps, provider, operation, again, instruction, over, settled=quiet_in <= 0)
