@@ -100,7 +100,7 @@ def reads_are_of_several_states() -> None:
 @defect(Kind.OWN, f"{SQLITE}what_is_concluded_of_a_state_is_forgotten_with_it_and_late_conclusions_are_nobodys")
 def changes_of_others_are_never_seen() -> None:
     """What was read of a database is kept although somebody else has changed it since."""
-    rewrite(DirectReader._hold, "version != session.data_version() or ", "")
+    rewrite(DirectReader._hold, "version == session.data_version() and ", "")
 
 
 @defect(Kind.OWN, f"{PROCESSES}a_row_read_unlocked_is_read_again_when_it_is_locked")

@@ -146,6 +146,9 @@ def _forged_token(rng: Rng, credential: Credential, place: Place) -> Metadata:
         (
             b'{"alg":"none"}',
             b'{"alg":"HS256","crit":["b64"],"b64":false}',
+            b'{"alg":"HS256","crit":1}',
+            b'{"alg":"HS256","crit":[[]]}',
+            b'{"alg":"HS256","typ":"JWT","crit":[1]}',
             b'{"alg":"HS256","jku":"http://127.0.0.1/","kid":"../../dev/null"}',
             b'{"alg":["HS256"]}',
             b'{"alg":null}',

@@ -12,6 +12,7 @@ import pytest
 
 from comptoir_server.app.call import CallContext
 from comptoir_server.app.once import (
+    JOINED_MAX,
     NOUNS,
     Answer,
     Begun,
@@ -22,6 +23,7 @@ from comptoir_server.app.once import (
     replayed,
     stored_answer,
 )
+from comptoir_server.app.ports import OutcomeKind
 from comptoir_server.domain.checkouts import Checkout
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.operations import Operation
@@ -35,6 +37,7 @@ from comptoir_server.store import snapshots
 from comptoir_server.store.tables import CAPTURES, CHANNELS, REQUESTS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import new_sqlite
+from tests.support.providers import answering
 from tests.support.records import some
 from tests.support.world import World, open_world
 
@@ -193,6 +196,23 @@ async def test_the_outcome_answers_everybody_who_waits_and_changes_no_answer_tha
         assert kept is not None
         assert (kept.object_id, stored_answer(kept)) == ("pay_1", {"payment": PAYMENT})
     assert await row(world, answered) == before
+
+
+async def test_one_outcome_answers_so_many_requests_and_refuses_others_without_keeping_them(world: World) -> None:
+    checkout = await world.checkout()
+    world.provider.replies.append(
+        answering(OutcomeKind.REQUIRES_ACTION, executed=False, action_url="https://provider.example/act")
+    )
+    payment_id = (await world.confirm(checkout, "first"))["payment"].id
+    for number in range(JOINED_MAX - 1):
+        assert (await world.confirm(checkout, f"joined-{number}"))["payment"].id == payment_id
+
+    refusal = await refused(world.confirm(checkout, "one too many"))
+
+    assert (refusal.reason, refusal.metadata) == (Reason.LIMIT_EXCEEDED, {"limit": "requests_waiting"})
+    waiting = await world.deps.store.read(lambda tx: tx.load(REQUESTS.list_by("by_object", payment_id)))
+    assert len(waiting) == JOINED_MAX
+    assert (await world.confirm(checkout, "joined-7"))["payment"].id == payment_id
 
 
 async def test_an_answer_is_given_again_where_everything_in_it_is_of_the_bot_that_asks(world: World) -> None:

@@ -190,6 +190,34 @@ async def test_what_was_read_of_an_unchanged_state_is_not_read_again_and_kept_to
     await database.close()
 
 
+async def test_a_look_at_the_version_that_fails_keeps_nothing_of_what_was_read_before(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, passed = Runtime(), itertools.count(1)
+    monkeypatch.setattr(runtime, "monotonic", lambda: next(passed) * 2 * SNAPSHOT_SECONDS)
+    database = await open_till(sqlite_url, runtime=runtime)
+    await put(database, Account("acc_1", 1))
+    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 1)
+    with sqlite3.connect(file_of(sqlite_url)) as other:
+        other.execute("UPDATE accounts SET balance = 2")
+    other.close()
+    version, asked = sqlite.SqliteSession.data_version, itertools.count(1)
+
+    def failing(session: sqlite.SqliteSession) -> int:
+        if next(asked) == 2:
+            error = sqlite3.OperationalError("busy")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return version(session)
+
+    monkeypatch.setattr(sqlite.SqliteSession, "data_version", failing)
+    with pytest.raises(StorageUnavailable):
+        await database.get(ACCOUNTS.get("acc_1"))
+
+    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 2)
+    await database.close()
+
+
 async def test_where_reads_share_no_state_nothing_is_concluded(inline: Database) -> None:
     inline.conclusions()["a"] = 1
 

@@ -173,6 +173,26 @@ async def test_offers_say_what_may_be_linked_here_and_why_not(world: World) -> N
     assert await offers() == [("other", False, closed), ("paypal", False, full)]
 
 
+async def test_links_that_have_ended_are_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ana = await world.person()
+    for _ in range(3):
+        await ana.cancel((await ana.start())[0])
+    read: list[Any] = []
+    decode = WALLET_LINKS.codec.decode
+
+    def decoding(row: Any) -> Any:
+        read.append(row)
+        return decode(row)
+
+    monkeypatch.setattr(WALLET_LINKS.codec, "decode", decoding)
+
+    await wallets.list_providers(world.deps, ana.call("ListProviders"))
+    await ana.start()
+    assert read == []
+    await wallets.list_providers(world.deps, ana.call("ListProviders"))
+    assert len(read) == 1
+
+
 # Wallets.
 
 

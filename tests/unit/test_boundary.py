@@ -404,6 +404,30 @@ async def test_a_caller_that_hangs_up_leaves_the_work_running(world: World) -> N
     await asyncio.wait_for(done.wait(), 10)
 
 
+async def test_a_caller_that_hangs_up_leaves_its_turn_to_its_work(world: World) -> None:
+    go_on, at_work, most = asyncio.Event(), 0, 0
+
+    async def slow(deps: object, call: object, **arguments: object) -> dict[str, Any]:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await go_on.wait()
+        at_work -= 1
+        return {}
+
+    world.scripts["CloseSession"] = slow
+    world.rebuild(Limits(quick=4, waiting=4))
+    for number in range(20):
+        ask = session_pb2.CloseSessionRequest(session_id=absent_id("ses"), request_id=f"r{number}")
+        await failure_of(world.call("CloseSession", ask, world.partner_secret, time_left=0.01))
+    go_on.set()
+    await world.clock.drain(5)
+
+    assert (at_work, most) == (0, 4)
+    ask = session_pb2.CloseSessionRequest(session_id=absent_id("ses"), request_id="after")
+    await world.call("CloseSession", ask, world.partner_secret)
+
+
 async def test_a_caller_that_hangs_up_ends_a_read(world: World) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,23 @@ async def test_a_missing_or_malformed_credential_is_invalid(
     world: World, metadata: list[tuple[str, str | bytes]]
 ) -> None:
     assert (await refusal(world, metadata)).reason == Reason.CREDENTIAL_INVALID
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"HS256","crit":1}',
+        b'{"alg":"HS256","crit":[[]]}',
+        b'{"alg":[]}',
+        b"[" * 1_400,
+        b"null",
+    ],
+)
+async def test_whatever_stands_in_the_header_of_a_forged_token_it_is_invalid(world: World, header: bytes) -> None:
+    token = base64.urlsafe_b64encode(header).rstrip(b"=").decode() + ".e30.AAAA"
+    assert len(token) <= 2_048
+
+    assert (await refusal(world, metadata_of(token))).reason == Reason.CREDENTIAL_INVALID
 
 
 async def test_two_credentials_are_none(world: World) -> None:

@@ -175,7 +175,9 @@ def test_a_number_that_an_enum_does_not_have_is_refused() -> None:
     assert paths(payment_pb2.ListPaymentsRequest(operation_state=-1)) == ["operation_state"]  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x1b", "\n", "\t", "\x85", "\u2028", "\u202e", "\ufeff"])
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x1b", "\n", "\t", "\x85", "\u2028", "\u202e", "\u2066", "\u2069", "\ufeff"]
+)
 def test_control_characters_are_refused_in_what_stands_in_one_line(character: str) -> None:
     assert paths(create_checkout(statement_descriptor=f"a{character}b")) == ["statement_descriptor"]
     assert paths(create_checkout(metadata={"note": f"a{character}b"})) == ["metadata"]
@@ -184,7 +186,7 @@ def test_control_characters_are_refused_in_what_stands_in_one_line(character: st
 
 def test_what_people_type_may_have_lines_and_any_script_but_no_control_characters() -> None:
     assert paths(text("Bonjour\n\tà tous, שלום, 🎟️\u200d")) == []
-    for character in ("\x00", "\x1b", "\x7f", "\u202e"):
+    for character in ("\x00", "\x1b", "\x7f", "\u202e", "\u2067"):
         assert paths(text(f"a{character}b")) == ["content.text.text"]
 
 

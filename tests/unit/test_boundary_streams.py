@@ -169,6 +169,20 @@ async def test_revoking_a_key_ends_its_open_streams_within_five_seconds(
     assert reason_of(await asyncio.wait_for(stream, 10)) == "CREDENTIAL_INVALID"
 
 
+async def test_nothing_is_kept_of_whose_streams_are_over(world: World) -> None:
+    async def brief(deps: object, call: object, **arguments: object) -> AsyncIterator[dict[str, Any]]:
+        for nothing in list[dict[str, Any]]():
+            yield nothing
+
+    world.scripts["StreamMessages"] = brief
+    for _ in range(2):
+        async for _ in follow(world, world.partner_secret):
+            pass
+
+    assert not world.boundary._streams
+    assert not world.boundary._feeds
+
+
 async def test_a_busy_stream_is_looked_at_too_before_it_says_more(world: World) -> None:
     async def chatty(deps: object, call: object, **arguments: object) -> AsyncIterator[dict[str, Any]]:
         while True:

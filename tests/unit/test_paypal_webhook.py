@@ -143,6 +143,7 @@ async def test_a_delivery_signed_for_us_is_read() -> None:
         (signed(auth_algo="SHA1withRSA"), "SHA256withRSA"),
         (signed(auth_algo="none"), "SHA256withRSA"),
         (signed(transmission_sig="!!!"), "base64"),
+        (signed(transmission_sig="\xe9" * 8), "base64"),
         (signed(transmission_sig=""), "missing"),
         (signed(transmission_id="dfb3be50-fd75"), "signature"),
         (signed(transmission_id="a|b"), "malformed"),

@@ -13,6 +13,7 @@ from comptoir_server.app.wallet_views import bare_wallet
 from comptoir_server.domain.cards import NoticeKind
 from comptoir_server.domain.checkouts import Checkout, CheckoutCommand, CheckoutState
 from comptoir_server.domain.ledger import Effect, capture_lines
+from comptoir_server.domain.operations import Operation
 from comptoir_server.domain.orders import Order, OrderState
 from comptoir_server.domain.payments import (
     LIVE,
@@ -145,7 +146,10 @@ async def late_success(case: Case) -> None:
 
 
 async def _unwanted(case: Case, checkout: Checkout, capture: Capture | None) -> None:
-    """Undoes a success that nobody wants any more: a hold is voided, a capture is refunded."""
+    """Undoes a success that nobody wants any more: a hold is voided, a capture is refunded.
+
+    A checkout that another payment is confirming by now is that one's.
+    """
     now = case.tx.now
     why = (
         "The purchase was cancelled."
@@ -153,28 +157,35 @@ async def _unwanted(case: Case, checkout: Checkout, capture: Capture | None) -> 
         else "It was no longer open."
     )
     case.put_payment(replace(case.payment, reversal_reason=why))
-    if checkout.state in _CONFIRMING:
+    if checkout.state in _CONFIRMING and checkout.payment_ids[-1] == case.payment.id:
         checkout = checkout.move(CheckoutCommand.ABANDON, now)
         case.tx.put(checkout)
         tell(case.tx, "checkout", checkout)
     if capture is not None:
         await give_back(case, capture, why)
     else:
-        operation = begin(
-            case.deps,
-            case.tx,
-            OperationKind.VOID,
-            case.payment,
-            case.payment.id,
-            case.payment.amount,
-            target=case.payment.reference,
-            queued=True,
-        )
-        case.put_payment(case.payment.pending(operation.id, PendingKind.VOID, now))
+        release(case)
     tell(case.tx, "payment", case.payment, "payment.reversed")
     scene = await case.stage()
     speak(case.deps, case.tx, scene, notice(case.deps, scene, NoticeKind.REVERSED, checkout, case.payment, reason=why))
     await case.answer(case.payment.id, checkout=checkout, payment=case.payment)
+
+
+def release(case: Case) -> Operation:
+    """Has the hold of a payment that nobody wants voided, by the workers."""
+    payment = case.payment
+    operation = begin(
+        case.deps,
+        case.tx,
+        OperationKind.VOID,
+        payment,
+        payment.id,
+        payment.amount,
+        target=payment.reference,
+        queued=True,
+    )
+    case.put_payment(payment.pending(operation.id, PendingKind.VOID, case.tx.now))
+    return operation
 
 
 async def declined(case: Case) -> None:

@@ -188,9 +188,7 @@ async def _replace(deps: Deps, tx: Tx, call: CallContext, scene: Stage, checkout
     old = owned(call, await tx.load(CHECKOUTS.lock(checkout_id)))
     if old.session_id != scene.session.id:
         raise not_found()
-    old = old.move(CheckoutCommand.CANCEL, tx.now)
-    tx.put(old)
-    tell(tx, "checkout", old)
+    old = await _moved(tx, old, CheckoutCommand.CANCEL)
     return speak(deps, tx, scene, notice(deps, scene, NoticeKind.CANCELED, old, None))
 
 
@@ -318,14 +316,19 @@ async def cancel_checkout(deps: Deps, call: CallContext, *, checkout_id: str) ->
 
 async def _end(deps: Deps, tx: Tx, checkout: Checkout, command: CheckoutCommand, kind: NoticeKind) -> Checkout:
     """Ends a checkout that nobody is paying, together with a payment that waits for its person, and says so."""
+    checkout = await _moved(tx, checkout, command)
+    scene = await stage(tx, checkout.session_id, checkout.user_id, checkout.partner_id)
+    speak(deps, tx, scene, notice(deps, scene, kind, checkout, None))
+    return checkout
+
+
+async def _moved(tx: Tx, checkout: Checkout, command: CheckoutCommand) -> Checkout:
     waiting = checkout.state == CheckoutState.REQUIRES_ACTION
     checkout = checkout.move(command, tx.now)
     tx.put(checkout)
     tell(tx, "checkout", checkout)
     if waiting:
         await _give_up_payment(tx, checkout)
-    scene = await stage(tx, checkout.session_id, checkout.user_id, checkout.partner_id)
-    speak(deps, tx, scene, notice(deps, scene, kind, checkout, None))
     return checkout
 
 

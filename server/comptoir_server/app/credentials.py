@@ -41,6 +41,8 @@ _HINT_LENGTH = 4
 _KEY = re.compile(r"cmp_(test|live)_[0-9A-Za-z]{36}")
 _TOKEN_LENGTH_MAX = 2048
 _ALGORITHM = "HS256"
+_HEADER = jwt.encode({"alg": _ALGORITHM}, {}, OctKey.generate_key()).partition(".")[0]
+"""What every token of ours begins with: what else a header may hold is nothing to be read before it is verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ def _verified(deps: Deps, token: str) -> tuple[str, str, int]:
     """The user and channel of a token whose signature, audience, mode and time are right, and when it expires."""
     if len(token) > _TOKEN_LENGTH_MAX or token.count(".") != 2:
         raise _invalid("It is neither a key nor a token.")
+    if token.partition(".")[0] != _HEADER:
+        raise _invalid("The token is not one of ours.")
     try:
         claims = jwt.decode(token, _token_key(deps.vault.signing_key), algorithms=[_ALGORITHM]).claims
     except (JoseError, ValueError) as error:

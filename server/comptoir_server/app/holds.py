@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from comptoir_server.app.charges import post_capture
+from comptoir_server.app.charges import post_capture, release
 from comptoir_server.app.events import tell
 from comptoir_server.app.evidence import Case
 from comptoir_server.app.ports import DeclineCode
-from comptoir_server.app.refunding import give_back
+from comptoir_server.app.refunding import give_back, is_wanted, later, still_owed
 from comptoir_server.domain.payments import (
     PAYMENT_TRANSITIONS,
     Capture,
@@ -105,7 +105,9 @@ async def late_capture(case: Case) -> None:
 
 
 async def voided(case: Case) -> None:
-    """The hold was released."""
+    """The hold was released. What is under way on it since tells by itself what became of the hold."""
+    if case.payment.pending_operation_id not in ("", case.operation.id):
+        return
     payment = case.payment.settled()
     if allows(PAYMENT_TRANSITIONS, payment.state, PaymentCommand.VOID):
         payment = payment.move(PaymentCommand.VOID, case.tx.now)
@@ -116,8 +118,11 @@ async def voided(case: Case) -> None:
 
 
 async def void_refused(case: Case) -> None:
-    """The hold could not be released; the payment is as it was."""
+    """The hold could not be released; the payment is as it was. Nobody wants some: those are released all the same."""
     case.put_payment(replace(case.payment.settled(), update_time=case.tx.now))
+    expires = case.payment.authorization_expire_time
+    if still_owed(case) and not 0 < expires <= case.tx.now and not await is_wanted(case.tx, case.payment):
+        case.tx.put(later(release(case), case.operation))
     await case.answer(case.payment.id, payment=case.payment)
 
 

@@ -24,6 +24,9 @@ from comptoir_server.store.relation import Relation
 from comptoir_server.store.tables import CAPTURES, PAYMENTS, REFUNDS, REQUESTS
 from comptoir_server.store.tx import Tx
 
+JOINED_MAX = 50
+"""How many requests may wait for the outcome of one payment, capture or refund."""
+
 Answer = dict[str, Any]
 """A final answer: objects under the names of their nouns, which are the fields of the response."""
 
@@ -91,12 +94,25 @@ async def begin(deps: Deps, call: CallContext, work: Callable[[Tx], Awaitable[Be
             return replayed(call, request) if request.answer else await _joined(tx, call, request)
         begun = await work(tx)
         if isinstance(begun, Begun):
+            if begun.operation is None:
+                await _require_few(tx, begun.object_id)
             tx.put(new_request(tx, call, begun.object_id, None))
         else:
             tx.put(new_request(tx, call, "", begun))
         return begun
 
     return await deps.store.write(claimed)
+
+
+async def _require_few(tx: Tx, object_id: str) -> None:
+    """LIMIT_EXCEEDED where so many requests wait for one outcome that storing it with each would hold up others."""
+    waiting = await tx.load(REQUESTS.list_by("by_object", object_id))
+    if len(waiting) >= JOINED_MAX:
+        raise Refused(
+            Reason.LIMIT_EXCEEDED,
+            f"{JOINED_MAX} requests wait for this outcome already. Send one of them again, with its request_id.",
+            limit="requests_waiting",
+        )
 
 
 async def answer_waiting(tx: Tx, object_id: str, answer: Answer) -> None:

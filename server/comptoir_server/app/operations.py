@@ -17,7 +17,7 @@ from comptoir_server.app.ports import (
     ProviderUnavailable,
 )
 from comptoir_server.app.resuming import resume
-from comptoir_server.app.settlement import settle
+from comptoir_server.app.settlement import SUCCESSES, settle
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
 from comptoir_server.domain.records import replace
 from comptoir_server.runtime import MICROSECONDS, fault
@@ -183,13 +183,19 @@ def _limit(deps: Deps, operation: Operation) -> int:
 
 async def _start(deps: Deps, operation: Operation) -> None:
     """Carries out what was left to the workers. Nobody but they would ask again for what we owe on our own account
-    (a hold released, a capture given back), so that is tried until it has been sent, and a refund until it is taken."""
-    outcome = await _carry_out(deps, operation)
-    refused = outcome.kind == OutcomeKind.DECLINED and operation.kind == OperationKind.REFUND
-    if refused or (outcome.kind == OutcomeKind.NOT_SENT and operation.kind not in CHARGES):
+    (a hold released, a capture given back), so that is tried until it has been sent.
+
+    It may be refused because an earlier operation for it was executed late, which a look-up finds.
+    """
+    outcome, source = await _carry_out(deps, operation), "reply"
+    if outcome.kind == OutcomeKind.NOT_SENT and operation.kind not in CHARGES:
         await deps.store.write(lambda tx: _put_back(deps, tx, operation.id))
-    else:
-        await _settle(deps, operation, outcome, "reply")
+        return
+    if outcome.kind == OutcomeKind.DECLINED and operation.kind not in CHARGES:
+        found = await deps.providers[operation.provider].look_up(await instruction_of(deps, operation))
+        if found.kind in SUCCESSES or found.kind == OutcomeKind.PENDING:
+            outcome, source = found, "look-up"
+    await _settle(deps, operation, outcome, source)
 
 
 async def _put_back(deps: Deps, tx: Tx, operation_id: str) -> None:

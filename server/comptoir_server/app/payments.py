@@ -13,7 +13,7 @@ from comptoir_server.app.instructions import begin as begin_operation
 from comptoir_server.app.once import Answer, Begun, begin, stored_answer
 from comptoir_server.app.operations import drive
 from comptoir_server.app.ports import OperationKind
-from comptoir_server.app.refunding import reserve
+from comptoir_server.app.refunding import is_wanted, reserve
 from comptoir_server.domain.errors import Reason, Refused, invalid_field
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.payments import (
@@ -107,11 +107,12 @@ async def create_capture(
         payment = owned(call, await tx.load(PAYMENTS.lock(payment_id)))
         move("payment", PAYMENT_TRANSITIONS, payment.state, PaymentCommand.CAPTURE_PART)
         payment.require_idle()
+        await _require_wanted(tx, payment)
         captures = await tx.load(CAPTURES.list_by("by_payment", payment.id))
         if len(captures) >= CAPTURES_MAX:
             raise Refused(Reason.LIMIT_EXCEEDED, f"A payment has at most {CAPTURES_MAX} captures.", limit="captures")
         wanted = _amount(payment, amount, payment.capturable)
-        if wanted > payment.capturable:
+        if not 0 < wanted <= payment.capturable:
             raise Refused(
                 Reason.CAPTURE_EXCEEDS_AUTHORIZATION,
                 f"{payment.capturable} minor units are held, not {wanted}; nothing was captured.",
@@ -153,6 +154,17 @@ async def create_capture(
         return {"capture": capture, "payment": await tx.load(PAYMENTS.get(capture.payment_id if capture else ""))}
 
     return await _ask(deps, call, payment_id, work, current)
+
+
+async def _require_wanted(tx: Tx, payment: Payment) -> None:
+    """INVALID_STATE for a hold whose purchase was called off."""
+    if not await is_wanted(tx, payment):
+        raise Refused(
+            Reason.INVALID_STATE,
+            "The purchase was called off, and its hold is being released; nothing was captured.",
+            state=payment.state,
+            allowed="",
+        )
 
 
 async def void_payment(deps: Deps, call: CallContext, *, payment_id: str) -> Answer:

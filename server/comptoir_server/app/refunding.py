@@ -8,13 +8,14 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
 from comptoir_server.app.evidence import Case
 from comptoir_server.app.instructions import begin
-from comptoir_server.app.ports import DeclineCode, OperationKind
+from comptoir_server.app.ports import DeclineCode, OperationKind, OutcomeKind
 from comptoir_server.domain.ledger import Effect, refund_lines
-from comptoir_server.domain.operations import Operation
+from comptoir_server.domain.operations import Operation, OperationCommand, delay_seconds
 from comptoir_server.domain.orders import ORDER_TRANSITIONS, OrderCommand
 from comptoir_server.domain.payments import Capture, Payment, Refund, RefundCommand, RefundOrigin, RefundState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
+from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import CAPTURES, ORDERS, REFUNDS
 from comptoir_server.store.tx import Tx
 
@@ -63,15 +64,15 @@ def reserve(
     return refund, payment, operation
 
 
-async def give_back(case: Case, capture: Capture, reason: str) -> None:
-    """The platform gives back all that is left of a capture that nobody wants."""
+async def give_back(case: Case, capture: Capture, reason: str, after: Refund | None = None) -> None:
+    """The platform gives back all that is left of a capture that nobody wants; `after` what came to nothing before."""
     _, payment, _ = reserve(
         case.deps,
         case.tx,
         case.payment,
         capture,
         capture.refundable,
-        request_key=f"platform/{capture.id}",
+        request_key=f"platform/{after.id if after else capture.id}",
         origin=RefundOrigin.PLATFORM,
         reason=reason,
         queued=True,
@@ -134,10 +135,47 @@ async def given_back(case: Case, refund: Refund) -> None:
     speak(case.deps, case.tx, scene, receipt(order, payment, scene.partner, provider, order.create_time))
 
 
+async def is_wanted(tx: Tx, payment: Payment) -> bool:
+    """Whether the payment is the one that its order was paid by; any other was called off, and is being undone."""
+    order = await tx.load(ORDERS.get_by("by_checkout", payment.checkout_id))
+    return order is not None and order.payment_id == payment.id
+
+
+def still_owed(case: Case) -> bool:
+    """Whether what we owe on our own account came to nothing for now: refused when it was asked for, or never sent.
+
+    What a provider took on and failed at later is over: it says so of an object of its own.
+    """
+    return case.evidence.source == "reply" or case.outcome.kind == OutcomeKind.NOT_SENT
+
+
+def later(again: Operation, before: Operation) -> Operation:
+    """A queued operation that follows one that came to nothing, after a while that grows."""
+    wait = delay_seconds(before.tries) * MICROSECONDS
+    return replace(again, tries=before.tries + 1, next_time=again.create_time + wait)
+
+
 async def failed(case: Case) -> None:
-    """It did not go back: the reserved amount is free again."""
+    """It did not go back: the reserved amount is free again. What the platform owes is asked for anew.
+
+    That has a key of its own, for under the old one a provider remembers what it answered.
+    """
     refund, capture = await _refund(case)
-    code = case.outcome.decline_code or ("" if case.outcome.kind == "NOT_SENT" else DeclineCode.REFUND_NOT_POSSIBLE)
+    if refund.origin == RefundOrigin.PLATFORM and still_owed(case):
+        again = begin(
+            case.deps,
+            case.tx,
+            OperationKind.REFUND,
+            case.payment,
+            refund.id,
+            refund.amount,
+            target=capture.reference,
+            queued=True,
+        )
+        case.tx.put(later(again, case.operation))
+        return
+    unsent = case.outcome.kind == OutcomeKind.NOT_SENT
+    code = case.outcome.decline_code or ("" if unsent else DeclineCode.REFUND_NOT_POSSIBLE)
     refund = replace(refund.move(RefundCommand.FAIL, case.tx.now), decline_code=code)
     case.tx.put(refund)
     case.tx.put(replace(capture, refunding=capture.refunding - refund.amount, update_time=case.tx.now))
@@ -147,25 +185,44 @@ async def failed(case: Case) -> None:
 
 
 async def doubted(case: Case) -> None:
-    """The answer was lost; the amount stays reserved."""
+    """The answer was lost; the amount stays reserved. A refund that is asked for anew may have been in doubt before."""
     refund, _ = await _refund(case)
-    refund = refund.move(RefundCommand.DOUBT, case.tx.now)
-    case.tx.put(refund)
-    tell(case.tx, "refund", refund)
+    doubted = refund.move(RefundCommand.DOUBT, case.tx.now)
+    case.tx.put(doubted)
+    if doubted.state != refund.state:
+        tell(case.tx, "refund", doubted)
+
+
+async def let_go(case: Case, refund: Refund, capture: Capture, operation: Operation) -> Capture:
+    """Ends a refund of ours that was not sent: somebody else gave money back. Answers the capture, with more free."""
+    tx = case.tx
+    done = operation.move(OperationCommand.FINISH, tx.now)
+    tx.put(replace(done, evidence=case.evidence.source, outcome=OutcomeKind.NOT_SENT, lease_owner="", lease_until=0))
+    refund = refund.move(RefundCommand.FAIL, tx.now)
+    tx.put(refund)
+    tell(tx, "refund", refund)
+    capture = replace(capture, refunding=capture.refunding - refund.amount, update_time=tx.now)
+    tx.put(capture)
+    case.put_payment(replace(case.payment, refunding=case.payment.refunding - refund.amount, update_time=tx.now))
+    return capture
 
 
 async def late_refund(case: Case) -> None:
     """Money went back after its refund had ended otherwise: it is written down as one made at the provider."""
     ended, capture = await _refund(case)
+    known = await case.tx.load(REFUNDS.list_by("by_payment", case.payment.id))
+    if any(refund.reference == case.outcome.reference for refund in known):
+        return
     await record_foreign(case, capture, ended.amount, case.outcome.reference, f"late/{ended.id}", ended.reason)
 
 
 async def record_foreign(
     case: Case, capture: Capture, amount: int, reference: str, request_key: str, reason: str
-) -> None:
+) -> Capture:
     """A refund that was not made by us becomes an object of ours, as far as the capture has anything left.
 
-    Raises AssertionError where more went back than was taken: that contradicts the provider's own rules.
+    Answers the capture with less left. Raises AssertionError where more went back than was taken: that contradicts the
+    provider's own rules.
     """
     if amount > capture.refundable or amount > case.payment.refundable:
         raise AssertionError(f"the provider gave back more than was taken of {capture.id}")
@@ -190,5 +247,7 @@ async def record_foreign(
         update_time=case.tx.now,
     )
     case.tx.put(refund)
-    case.tx.put(replace(capture, refunded=capture.refunded + amount, update_time=case.tx.now))
+    capture = replace(capture, refunded=capture.refunded + amount, update_time=case.tx.now)
+    case.tx.put(capture)
     await given_back(case, refund)
+    return capture

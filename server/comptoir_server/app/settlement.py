@@ -13,7 +13,7 @@ from comptoir_server.app.deps import Deps
 from comptoir_server.app.evidence import Case, Evidence
 from comptoir_server.app.ports import OperationKind, Outcome, OutcomeKind
 from comptoir_server.domain.operations import Operation, OperationCommand, OperationState, delay_seconds
-from comptoir_server.domain.payments import PendingState
+from comptoir_server.domain.payments import Payment, PendingState
 from comptoir_server.domain.records import replace
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.store.tables import OPERATIONS, PAYMENTS
@@ -64,6 +64,10 @@ async def settle(deps: Deps, tx: Tx, operation_id: str, payment_id: str, evidenc
     if operation is None or payment is None:
         raise AssertionError(f"evidence about an unknown operation {operation_id}")
     outcome = judge(operation, evidence.outcome, evidence.source)
+    heir = await _asked_again(tx, operation, payment, outcome)
+    if heir is not None:
+        await settle(deps, tx, heir.id, payment_id, evidence)
+        return
     case = Case(deps, tx, operation, payment, replace(evidence, outcome=outcome))
     kind = OperationKind(operation.kind)
     if operation.state == OperationState.DONE:
@@ -71,11 +75,26 @@ async def settle(deps: Deps, tx: Tx, operation_id: str, payment_id: str, evidenc
     elif (kind, outcome.kind) in FINAL:
         _finish(case)
         await FINAL[kind, outcome.kind](case)
+    elif outcome.kind == _O.REQUIRES_ACTION and (await case.checkout()).cancel_requested:
+        case.evidence = replace(evidence, outcome=replace(outcome, kind=_O.NOT_SENT))
+        _finish(case)
+        await charges.failed(case)
     elif outcome.kind in _WAITING:
         await _wait(case)
     else:
         await _doubt(case, kind)
     tx.after_commit(payment_id)
+
+
+async def _asked_again(tx: Tx, operation: Operation, payment: Payment, outcome: Outcome) -> Operation | None:
+    """The operation that followed one whose person had to act, while it is under way: a success is that one's.
+
+    Both are for one order, of which a look-up of the first may be answered late.
+    """
+    if operation.outcome != _O.REQUIRES_ACTION or outcome.kind not in SUCCESSES:
+        return None
+    heir = await tx.load(OPERATIONS.get(payment.pending_operation_id))
+    return heir if heir is not None and heir.id != operation.id and heir.kind == operation.kind else None
 
 
 def judge(operation: Operation, outcome: Outcome, source: str) -> Outcome:

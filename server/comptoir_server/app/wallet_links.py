@@ -43,6 +43,8 @@ from comptoir_server.store.reads.wallets import links_to_expire, open_checkouts
 from comptoir_server.store.tables import CHECKOUTS, MARKETS, SESSIONS, USERS, WALLET_LINKS, WALLETS
 from comptoir_server.store.tx import Tx
 
+_PENDING = tuple(state for state in LinkState if allows(LINK_TRANSITIONS, state, LinkCommand.EXPIRE))
+
 EXPIRE_AT_ONCE = 100
 """How many links one round of the expiry looks at."""
 
@@ -60,11 +62,11 @@ async def start_wallet_link(deps: Deps, call: CallContext, *, provider: str, ses
     link_url = link_secrets.page_url(deps.settings.public_url, secret)
 
     async def work(tx: Tx) -> Answer:
-        user, links = await tx.load(USERS.lock(user_id), WALLET_LINKS.list_by("by_user", user_id))
+        user = await tx.load(USERS.lock(user_id))
         if user is None:
             raise not_found()
         markets.require_open(await tx.load(MARKETS.get((user.market, provider))), connector, user.market, tx.now)
-        require_room(links, tx.now)
+        await require_room(tx, user_id)
         link = _new_link(link_id, user, session_id, provider, link_secrets.url_hash(deps.vault, secret), tx.now)
         if session_id:
             session = personal(call, await tx.load(SESSIONS.lock(session_id)))
@@ -210,9 +212,10 @@ def overdue(link: WalletLink, now: int) -> bool:
     return _has_time(link) and now >= link.expire_time
 
 
-def require_room(links: tuple[WalletLink, ...], now: int) -> None:
-    """LIMIT_EXCEEDED where a person has as many pending links as are allowed."""
-    if sum(is_pending(link, now) for link in links) >= LINKS_PENDING_MAX:
+async def require_room(tx: Tx, user_id: str) -> None:
+    """LIMIT_EXCEEDED where a person has as many pending links as are allowed. Links that have ended are not read."""
+    links = [link for state in _PENDING for link in await tx.load(WALLET_LINKS.list_by("by_user", user_id, state))]
+    if sum(is_pending(link, tx.now) for link in links) >= LINKS_PENDING_MAX:
         raise Refused(
             Reason.LIMIT_EXCEEDED,
             f"You have {LINKS_PENDING_MAX} links under way. Finish or cancel one, or wait ten minutes.",

@@ -23,8 +23,8 @@ from comptoir_server.domain.errors import Reason, Refused, not_found
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.users import User
-from comptoir_server.domain.wallets import WALLET_TRANSITIONS, Market, Wallet, WalletCommand, WalletLink, WalletState
-from comptoir_server.store.tables import MARKETS, USERS, WALLET_LINKS, WALLETS
+from comptoir_server.domain.wallets import WALLET_TRANSITIONS, Market, Wallet, WalletCommand, WalletState
+from comptoir_server.store.tables import MARKETS, USERS, WALLETS
 from comptoir_server.store.tx import Tx
 
 __all__ = [
@@ -58,25 +58,33 @@ async def list_providers(deps: Deps, call: CallContext) -> Answer:
     names = sorted(deps.providers)
 
     async def work(tx: Tx) -> tuple[ProviderOffer, ...]:
-        user, links = await tx.load(USERS.get(user_id), WALLET_LINKS.list_by("by_user", user_id))
+        user = await tx.load(USERS.get(user_id))
         if user is None:
             raise not_found()
         rows = await tx.load_all(MARKETS.get((user.market, name)) for name in names)
+        full = await _full(tx, user_id)
         return tuple(
-            _offer(deps.providers[name], row, user, links, tx.now) for name, row in zip(names, rows, strict=True)
+            _offer(deps.providers[name], row, user, full, tx.now) for name, row in zip(names, rows, strict=True)
         )
 
     return {"providers": await deps.store.read(work)}
 
 
-def _offer(
-    provider: Provider, row: Market | None, user: User, links: tuple[WalletLink, ...], now: int
-) -> ProviderOffer:
+async def _full(tx: Tx, user_id: str) -> Refused | None:
+    try:
+        await require_room(tx, user_id)
+    except Refused as refused:
+        return refused
+    return None
+
+
+def _offer(provider: Provider, row: Market | None, user: User, full: Refused | None, now: int) -> ProviderOffer:
     """Asks the same rules that StartWalletLink asks."""
     name, display_name = provider.capabilities.name, provider.capabilities.display_name
     try:
         require_open(row, provider, user.market, now)
-        require_room(links, now)
+        if full is not None:
+            raise full
     except Refused as refused:
         return ProviderOffer(name, display_name, available=False, reason=refused.message)
     return ProviderOffer(name, display_name, available=True, reason="")

@@ -7,18 +7,19 @@ the object that it names is the evidence.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from comptoir_server.app.deps import Deps
 from comptoir_server.app.events import tell
 from comptoir_server.app.evidence import Case, Evidence
 from comptoir_server.app.ports import Notice, NoticeKind, OperationKind, Outcome, OutcomeKind, ProviderUnavailable
-from comptoir_server.app.refunding import record_foreign
+from comptoir_server.app.refunding import give_back, let_go, record_foreign
 from comptoir_server.app.resuming import resume
 from comptoir_server.app.settlement import FINAL, SUCCESSES, WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
-from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState
+from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState, Refund, RefundState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.wallets import LINK_SECONDS
@@ -170,7 +171,8 @@ async def _operation(tx: Tx, payment: Payment, notice: Notice, outcome: Outcome)
     """The operation whose outcome the notice can tell: of the same kind, on the object that it names.
 
     Of several it is the one that is under way; else one that its person did not have asked again; else the latest.
-    Their ids alone do not tell: a clock may have been put back between them.
+    Their ids alone do not tell: a clock may have been put back between them. A hold may be released by anybody: to a
+    void that has ended already its release says nothing.
     """
     kinds = _TAKING if notice.operation in _TAKING else {notice.operation}
     objects = [notice.object_id] if notice.object_id else []
@@ -180,7 +182,9 @@ async def _operation(tx: Tx, payment: Payment, notice: Notice, outcome: Outcome)
         matching = [
             operation
             for operation in await tx.load(OPERATIONS.list_by("by_object", object_id))
-            if operation.kind in kinds and _can_end(OperationKind(operation.kind), outcome)
+            if operation.kind in kinds
+            and _can_end(OperationKind(operation.kind), outcome)
+            and (operation.kind != OperationKind.VOID or operation.state != OperationState.DONE)
         ]
         if matching:
             return max(matching, key=lambda one: (one.state != OperationState.DONE, not _asked_again(one), one.id))
@@ -214,25 +218,50 @@ async def _elsewhere(deps: Deps, tx: Tx, payment: Payment, notice: Notice, evide
 async def _given_back(deps: Deps, tx: Tx, payment: Payment, notice: Notice, evidence: Evidence) -> bool:
     """A refund or reversal that somebody made at the provider becomes an object of ours.
 
-    While a refund of ours is under way it waits: it may be that very one, told without our id.
+    While a refund of ours may be on its way it waits: it may be that very one, told without our id. One that was not
+    sent yet is for what is left after this.
     """
-    if any(refund.reference == notice.reference for refund in await tx.load(REFUNDS.list_by("by_payment", payment.id))):
+    refunds = await tx.load(REFUNDS.list_by("by_payment", payment.id))
+    if any(refund.reference == notice.reference for refund in refunds):
         return True
     captures = await tx.load(CAPTURES.list_by("by_payment", payment.id))
     match = [capture for capture in captures if capture.reference == notice.parent_reference]
-    amount = evidence.outcome.amount
-    if payment.refunding or not match or amount is None or evidence.outcome.currency_code != payment.currency_code:
-        return False
-    capture = await tx.load(CAPTURES.lock(match[0].id))
     operations = await tx.load(OPERATIONS.list_by("by_object", payment.id))
-    if capture is None or not operations or not 0 < amount <= min(capture.refundable, payment.refundable):
+    amount = evidence.outcome.amount
+    if not match or not operations or amount is None or evidence.outcome.currency_code != payment.currency_code:
+        return False
+    unsent = await _unsent(tx, refunds)
+    capture = await tx.load(CAPTURES.lock(match[0].id))
+    if unsent is None or capture is None or not 0 < amount <= capture.amount - capture.refunded:
         return False
     case = Case(deps, tx, operations[-1], payment, evidence)
-    await record_foreign(
+    owed = [(refund, operation) for refund, operation in unsent if refund.capture_id == capture.id]
+    for refund, operation in owed:
+        capture = await let_go(case, refund, capture, operation)
+    capture = await record_foreign(
         case, capture, amount, notice.reference, f"provider/{notice.reference}", "Given back at the provider."
     )
+    if owed and capture.refundable:
+        await give_back(case, capture, owed[0][0].reason, owed[0][0])
     tx.after_commit(payment.id)
     return True
+
+
+async def _unsent(tx: Tx, refunds: Sequence[Refund]) -> list[tuple[Refund, Operation]] | None:
+    """The refunds under way of which nothing was sent, with their operations; None where another may be on its way."""
+    found = []
+    for refund in refunds:
+        if refund.state not in (RefundState.PROCESSING, RefundState.IN_DOUBT):
+            continue
+        under_way = [
+            one for one in await tx.load(OPERATIONS.list_by("by_object", refund.id)) if one.state != OperationState.DONE
+        ]
+        for one in under_way:
+            locked, operation = await tx.load(REFUNDS.lock(refund.id), OPERATIONS.lock(one.id))
+            if locked is None or operation is None or operation.state != OperationState.PROCESSING or operation.sends:
+                return None
+            found.append((locked, operation))
+    return found
 
 
 _HELD = frozenset({PaymentState.AUTHORIZED, PaymentState.PARTIALLY_CAPTURED})

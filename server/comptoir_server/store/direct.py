@@ -25,7 +25,7 @@ SNAPSHOT_SECONDS = 0.1
 Nobody else writes to the file; what a shell beside the server changes is seen this much later at most.
 """
 
-KEPT_MAX = 2_000
+KEPT_MAX = 500
 """How many keys' rows are kept from one snapshot to the next."""
 
 Found = dict[tuple[Relation[Any], Index, Key], list[Any]]
@@ -114,14 +114,15 @@ class DirectReader:
             return
         now = self._runtime.monotonic()
         if self._begun is None:
-            session.begin_reading()
-        elif now - self._begun > SNAPSHOT_SECONDS:
-            version = session.data_version()
             session.rollback()
             session.begin_reading()
-            self._conclusions = {}
-            if version != session.data_version() or len(self._found) > KEPT_MAX:
-                self._found.clear()
+        elif now - self._begun > SNAPSHOT_SECONDS:
+            version, found = session.data_version(), self._found
+            self._forget()
+            session.rollback()
+            session.begin_reading()
+            if version == session.data_version() and len(found) <= KEPT_MAX:
+                self._found = found
         else:
             return
         self._begun = now
@@ -129,7 +130,7 @@ class DirectReader:
     def _forget(self) -> None:
         """Nothing is held; whoever still adds to earlier conclusions adds to nobody's."""
         self._begun = None
-        self._found.clear()
+        self._found = {}
         self._conclusions = {}
 
     def _run(self, session: SqliteSession, work: Callable[[Tx], Awaitable[T]]) -> T:

@@ -144,7 +144,7 @@ WALLET_LINKS: Relation[wallets.WalletLink] = Relation(
     ),
     key="id",
     unique={"by_url": ("url_hash",)},
-    parents={"by_user": ("user_id",)},
+    parents={"by_user": ("user_id", "state")},
 )
 WALLETS: Relation[wallets.Wallet] = Relation(
     wallets.Wallet,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -146,7 +146,7 @@ class Boundary:
                 reason = observe.OK
             finally:
                 self._feeds.pop(feed)
-                self._streams[call.owner] -= 1
+                self._left(call.owner)
                 await feed.close()
         except Exception as error:  # noqa: BLE001 - the one place that must let nothing pass
             failed = self._failed(bound, principal, error)
@@ -154,6 +154,11 @@ class Boundary:
             raise failed from None
         finally:
             observe.ended(bound.method, principal, reason, self._deps.runtime.monotonic() - started)
+
+    def _left(self, owner: str) -> None:
+        self._streams[owner] -= 1
+        if not self._streams[owner]:
+            del self._streams[owner]
 
     async def drain(self, seconds: float) -> int:
         """Takes nothing on any more, ends streams, gives calls `seconds` to end, and answers how many have not.
@@ -224,23 +229,30 @@ class Boundary:
     async def _in_turn(
         self, bound: Bound, principal: Principal, call: CallContext, arguments: dict[str, Any], late: float
     ) -> dict[str, Any]:
-        """What the use case answers until `late`, once it is this call's turn."""
+        """What the use case answers until `late`, once it is this call's turn.
+
+        The turn is over when the work is, which may be after its caller has gone.
+        """
         desk, owner = self._capacity.desk(bound.method), owner_of(principal)
         if not desk.try_take(owner):
             needed = TIME_NEEDED_SECONDS if bound.method.waits_seconds else 0.0
             await desk.take(owner, late - needed - self._deps.runtime.monotonic())
+        work: Coroutine[Any, Any, dict[str, Any]] = bound.function(self._deps, call, **arguments)
+        if not bound.method.reads:
+            kept = self._kept(bound, call, work, lambda: desk.give(owner))
+            return await self._answer(bound, lambda: kept, late)
         try:
-            return await self._answer(bound, call, arguments, late - self._deps.runtime.monotonic())
+            return await self._answer(bound, lambda: Begun(work), late)
         finally:
             desk.give(owner)
 
     async def _answer(
-        self, bound: Bound, call: CallContext, arguments: dict[str, Any], seconds: float
+        self, bound: Bound, begin: Callable[[], Awaitable[dict[str, Any]]], late: float
     ) -> dict[str, Any]:
         """What the use case answers. What only reads ends with its caller; the rest is the server's to finish."""
-        work: Coroutine[Any, Any, dict[str, Any]] = bound.function(self._deps, call, **arguments)
+        seconds = late - self._deps.runtime.monotonic()
         try:
-            begun = Begun(work) if bound.method.reads else self._kept(bound, call, work)
+            begun = begin()
         except StopIteration as answered:
             answer: dict[str, Any] = answered.value
             return answer
@@ -254,9 +266,9 @@ class Boundary:
             raise (failures.not_read_in_time() if bound.method.reads else failures.still_running()) from None
 
     def _kept(
-        self, bound: Bound, call: CallContext, work: Coroutine[Any, Any, dict[str, Any]]
+        self, bound: Bound, call: CallContext, work: Coroutine[Any, Any, dict[str, Any]], over: Callable[[], None]
     ) -> asyncio.Future[dict[str, Any]]:
-        """The answer of a work that runs to its end whether or not somebody still waits for it."""
+        """The answer of a work that runs to its end, when `over` is called, whether or not somebody still waits."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
         async def run() -> None:
@@ -276,7 +288,8 @@ class Boundary:
                 if not future.done():
                     future.set_result(answer)
 
-        self._deps.runtime.spawn(run(), f"{bound.method.name} of {call.owner}")
+        task = self._deps.runtime.spawn(run(), f"{bound.method.name} of {call.owner}")
+        task.add_done_callback(lambda _: over())
         return future
 
     def _answers(

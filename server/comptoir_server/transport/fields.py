@@ -50,10 +50,10 @@ MAY_LOOK_LIKE_CARD_NUMBERS = frozenset(
 VIOLATIONS_MAX = 20
 """How many violations an answer lists: more would not fit into the metadata that carries it."""
 
-_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ufeff]")
+_UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 """Control characters, line separators, and what turns the direction of writing so that names read as other names."""
 
-_UNWANTED_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufeff]")
+_UNWANTED_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _SECONDS_MAX = 253_402_300_799
 """The last second of the year 9999, where google.protobuf.Timestamp ends."""

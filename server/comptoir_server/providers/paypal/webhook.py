@@ -9,7 +9,6 @@ PayPal's API, which becomes a notice by the same readers.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -95,7 +94,7 @@ def read_delivery(headers: Mapping[str, str], body: bytes) -> Delivery:
         raise WebhookRefused(f"the signature is not {SIGNATURE_ALGORITHM}")
     try:
         signature = base64.b64decode(header("transmission-sig"), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise WebhookRefused("the signature is not base64") from None
     return Delivery(transmission_id, transmission_time, signature, header("cert-url"), body)
 
