@@ -48,7 +48,7 @@ class Defect:
 
 DEFECTS: dict[str, Defect] = {}
 
-HOMES = ("access", "consent", "doubt", "events", "keeping", "ledgers", "privacy", "providers", "webhooks")
+HOMES = ("access", "consent", "doubt", "events", "keeping", "ledgers", "owed", "privacy", "providers", "webhooks")
 """The modules of this package that hold defects."""
 
 SAMPLES = "tests.defects.samples"

@@ -104,12 +104,19 @@ async def test_a_refund_that_is_owed_is_asked_for_under_new_keys_until_it_is_tak
 
 async def test_a_refund_that_was_executed_late_is_found_when_asking_for_it_anew_is_refused(world: World) -> None:
     _, payment = await called_off(world)
-    world.provider.replies.extend([LOST_REPLY, REFUSED])
-    world.provider.unseen = 1
-
+    [(refund_id, _)] = await owed(world, payment.id)
+    world.provider.replies.extend([LOST_REPLY, *[REFUSED] * 9])
+    world.provider.unseen = 99
     for seconds in SCHEDULE:
         await world.work(seconds)
+        if len(await sends(world, refund_id)) == 2:
+            break
+    assert [outcome for _, outcome, _ in await sends(world, refund_id)] == ["DECLINED", ""]
 
+    world.provider.unseen = 0
+    await world.work(SCHEDULE[-1])
+
+    assert [outcome for _, outcome, _ in await sends(world, refund_id)] == ["DECLINED", "REFUNDED"]
     assert await refund_states(world, payment.id) == [("PLATFORM", "SUCCEEDED", 24_000)]
     assert world.provider.books.total(OperationKind.REFUND) == 24_000
     await require_same_books(world, 0)

@@ -208,6 +208,10 @@ class _Witness:
         self.seconds: dict[str, float] = {}
         self.calling: dict[int, set[str]] = defaultdict(set)
 
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leaves out what starts a server: it would outlive a mutant that is ended."""
+        items[:] = [item for item in items if "postgresql_url" not in getattr(item, "fixturenames", ())]
+
     def on_call(self, frame: FrameType, event: str, argument: object) -> None:
         """Is told of every call."""
         code: CodeType = frame.f_code

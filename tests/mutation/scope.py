@@ -22,7 +22,9 @@ def _target(module: str, *tests: str) -> Target:
 
 
 DOMAIN = ("unit/test_money.py", "unit/test_states.py", "unit/test_transitions.py")
-DOUBT = ("integration/test_doubt.py", "integration/test_evidence.py", "integration/test_confirm.py")
+DOUBT = tuple(
+    f"integration/test_{noun}.py" for noun in ("attempts", "confirm", "doubt", "evidence", "owed", "preparing")
+)
 SCOPE: tuple[Target, ...] = (
     _target("domain.money", *DOMAIN),
     _target("domain.ledger", *DOMAIN),
