@@ -75,12 +75,13 @@ class Market:
                 self.world.failed(f"{name} was refused: {failed.outcome} {failed.message}")
             return None
 
-    async def offer(self, story: Story, person: Person) -> Checkout | None:
-        """The partner's checkout for a story."""
+    async def offer(self, story: Story, person: Person, *, replaces: str = "") -> Checkout | None:
+        """The partner's checkout for a story, in place of another where one is named."""
         partner = self.town.partners[story.partner]
         items = [line_item(f"Flight {story.number}", money(story.minor_units, "USD"))]
         request = CreateCheckoutRequest(
-            request_id=f"offer {story.number}",
+            request_id=f"offer {story.number}{' again' if replaces else ''}",
+            replaces_checkout_id=replaces,
             session_id=person.sessions[partner.number],
             items=items,
             total=total_of(items),
@@ -239,6 +240,16 @@ async def is_repriced(market: Market, story: Story, person: Person, checkout: Ch
         await market.yes(person.channel, seen, f"yes again {story.number}")
 
 
+async def is_replaced(market: Market, story: Story, person: Person, checkout: Checkout) -> None:
+    """Says yes to what the partner replaces at the same time; then to what it was replaced by."""
+    paying = market.world.spawn(market.yes(person.channel, checkout, f"yes {story.number}", story.deadline_seconds))
+    await market.world.pause(2.0)
+    other = await market.offer(story, person, replaces=checkout.checkout_id)
+    await paying
+    if other is not None:
+        await market.yes(person.channel, other, f"yes again {story.number}", story.deadline_seconds)
+
+
 async def links_anew(market: Market, story: Story, person: Person, checkout: Checkout) -> None:
     """Links another wallet first, and pays with that."""
     wallet = await market.town.link(person, "pays-too", f"link {story.number}")
@@ -283,6 +294,7 @@ WAYS: Mapping[str, Way] = {
     "walks away": walks_away,
     "is late": is_late,
     "is re-priced": is_repriced,
+    "is replaced": is_replaced,
     "links anew": links_anew,
     "unlinks": unlinks,
     "revokes there": revokes_there,

@@ -82,6 +82,7 @@ WAYS = (
     "walks away",
     "is late",
     "is re-priced",
+    "is replaced",
     "links anew",
     "unlinks",
     "revokes there",

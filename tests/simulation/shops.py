@@ -76,6 +76,7 @@ async def look_after(market: Market, story: Story, checkout_id: str) -> None:
         if checkout.state == Checkout.STATE_COMPLETED:
             break
         if checkout.state in {Checkout.STATE_CANCELED, Checkout.STATE_EXPIRED}:
+            await refund_what_was_called_off(market, story, partner, checkout)
             return
         await market.world.pause(DECIDED_SECONDS)
     else:
@@ -83,6 +84,16 @@ async def look_after(market: Market, story: Story, checkout_id: str) -> None:
     payment = await market.look_at_payment(partner.credential, checkout.payment_ids[-1])
     if payment is not None:
         await AFTER[story.after](Aftercare(market, story, partner, payment))
+
+
+async def refund_what_was_called_off(market: Market, story: Story, partner: Partner, checkout: Checkout) -> None:
+    """Somebody gives a part back at the provider's own pages of what the platform owes as a whole."""
+    if story.after not in {"refund there", "charged back"} or not checkout.payment_ids:
+        return
+    payment = await market.look_at_payment(partner.credential, checkout.payment_ids[-1])
+    if payment is not None and payment.provider_payment_id and not story.manual:
+        part = {"value": f"{payment.amount.minor_units // 3 / 100:.2f}", "currency_code": "USD"}
+        market.town.control("dashboard/refund", capture_id=payment.provider_payment_id, amount=part)
 
 
 async def nothing(_care: Aftercare) -> None:
