@@ -55,7 +55,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "access": Instrument("access", "programs of two tenants", 2_000, 20),
     "canaries": Instrument("canaries", "programs with canaries", 500, 10),
     "defects": Instrument("defects", "pairs of planted defects", 200, 20),
-    "mutation": Instrument("mutation", "modules, every mutant of each", 18, 1),
+    "mutation": Instrument("mutation", "modules, every mutant of each", 21, 1),
     "speed": Instrument("speed", "runs of the bench", 1, 1),
     "overload": Instrument("overload", "seconds of noise, and of each abuse", 600, 10),
 }
