@@ -20,7 +20,9 @@ def owed_refund_is_given_up() -> None:
 @defect(Kind.OWN, f"{OWED}a_refund_that_was_executed_late_is_found_when_asking_for_it_anew_is_refused[sqlite]")
 def refusal_of_what_was_done_is_believed() -> None:
     """A refund is refused because an earlier one was executed late, and nobody looks whether it was."""
-    rewrite(operations._start, "if found.kind in SUCCESSES or found.kind == OutcomeKind.PENDING:", "if False:")
+    rewrite(
+        operations._start, "if (operation.kind, found.kind) in FINAL or found.kind == OutcomeKind.PENDING:", "if False:"
+    )
 
 
 @defect(
@@ -64,7 +66,7 @@ def release_wipes_a_capture_in_doubt() -> None:
         "and (operation.kind != OperationKind.VOID or operation.state != OperationState.DONE)",
         "",
     )
-    rewrite(holds.voided, 'not in ("", case.operation.id)', "is None")
+    rewrite(settlement._after_the_end, "if kind == OperationKind.VOID and case", "if False and case")
 
 
 @defect(Kind.OWN, f"{ATTEMPTS}a_late_success_is_given_back_and_leaves_the_attempt_that_is_under_way_alone[sqlite]")

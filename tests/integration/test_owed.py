@@ -9,13 +9,16 @@ from dataclasses import replace
 import pytest
 
 from comptoir_server.app import payments, webhooks
-from comptoir_server.app.ports import DeclineCode, Notice, OperationKind
+from comptoir_server.app.evidence import Evidence
+from comptoir_server.app.ports import DeclineCode, Instruction, Notice, OperationKind, Outcome, OutcomeKind
+from comptoir_server.app.settlement import settle
 from comptoir_server.domain.checkouts import CaptureMode, Checkout, CheckoutState
 from comptoir_server.domain.errors import Reason, Refused
 from comptoir_server.domain.inbox import DeliveryState
 from comptoir_server.domain.money import Money
 from comptoir_server.domain.payments import Payment, PaymentState
-from comptoir_server.store.tables import INBOX, PAYMENTS, REFUNDS
+from comptoir_server.store.checks import check_database
+from comptoir_server.store.tables import INBOX, OPERATIONS, PAYMENTS, REFUNDS
 from comptoir_server.store.tx import Tx
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY, LOST_REQUEST, NOT_SENT, declined
@@ -261,4 +264,74 @@ async def test_a_release_says_nothing_of_a_capture_that_is_in_doubt(world: World
     assert await sends(world, capture_id) == [("CAPTURE", "CAPTURED", 1)]
     now = await world.now_payment(payment.id)
     assert (now.captured, now.capturing, now.pending_kind) == (9_000, 0, "")
+    await require_same_books(world, 9_000)
+
+
+async def test_a_refund_by_hand_that_names_no_capture_is_nobodys(world: World) -> None:
+    payment = (await world.confirm(await world.checkout(capture_mode=CaptureMode.MANUAL)))["payment"]
+    world.provider.replies.append(declined(DeclineCode.DO_NOT_HONOR))
+    await capture(world, payment.id, 9_000)
+    taken = await capture(world, payment.id, 10_000)
+    told = replace(world.provider.give_back(world.provider.objects[taken].reference, 1_000), parent_reference="")
+    world.provider.facts[told.reference] = told
+
+    assert await deliver(world, told) == DeliveryState.STORED
+    assert await refund_states(world, payment.id) == []
+
+
+async def test_what_an_earlier_try_came_to_late_is_taken_on_by_the_one_that_was_not_sent_yet(
+    world: World, database_url: str
+) -> None:
+    _, payment = await called_off(world)
+    [(refund_id, _)] = await owed(world, payment.id)
+    world.provider.replies.extend([LOST_REQUEST] * 30)
+    world.provider.unseen = 99
+    for seconds in (1, 6, 4 * 3_600, 3_601, 3_601):
+        await world.work(seconds)
+        if len(await sends(world, refund_id)) == 2:
+            break
+    assert (await sends(world, refund_id))[-1] == ("REFUND", "", 0)
+    fact = replace(world.provider.facts[payment.reference], object_id=refund_id, parent_reference=payment.reference)
+    pending = Outcome(OutcomeKind.PENDING, "RFD-LATE", 24_000, "USD")
+
+    await deliver(world, world.provider._know(fact, pending, OperationKind.REFUND))
+
+    assert (await sends(world, refund_id))[-1] == ("REFUND", "", 1)
+    assert check_database(database_url, vault=world.deps.vault).broken == ()
+
+
+async def test_a_refund_that_the_provider_made_and_failed_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, payment = await called_off(world)
+    failed = Outcome(OutcomeKind.DECLINED, "RFD-1", 24_000, "USD", decline_code=DeclineCode.REFUND_NOT_POSSIBLE)
+
+    async def execute(instruction: Instruction) -> Outcome:
+        world.provider.objects[instruction.object_id] = failed
+        return failed
+
+    monkeypatch.setattr(world.provider, "execute", execute)
+    for seconds in SCHEDULE:
+        await world.work(seconds)
+
+    [(refund_id, _)] = await owed(world, payment.id)
+    assert await sends(world, refund_id) == [("REFUND", "DECLINED", 1)]
+    assert await refund_states(world, payment.id) == [("PLATFORM", "FAILED", 24_000)]
+
+
+async def test_a_void_that_was_executed_late_leaves_a_capture_in_doubt_alone(world: World) -> None:
+    payment = (await world.confirm(await world.checkout(capture_mode=CaptureMode.MANUAL)))["payment"]
+    world.provider.replies.append(NOT_SENT)
+    await payments.void_payment(world.deps, world.by_partner("VoidPayment"), payment_id=payment.id)
+    await world.idle()
+    operations = await world.deps.store.read(lambda tx: tx.load(OPERATIONS.list_by("by_object", payment.id)))
+    [void] = [one for one in operations if one.kind == "VOID"]
+    world.provider.replies.append(LOST_REPLY)
+    await capture(world, payment.id, 9_000, seconds=0.3)
+    evidence = Evidence(Outcome(OutcomeKind.VOIDED, payment.reference), "reply", world.runtime.now())
+
+    await world.deps.store.write(lambda tx: settle(world.deps, tx, void.id, payment.id, evidence))
+    for seconds in SCHEDULE:
+        await world.work(seconds)
+    assert (await world.now_payment(payment.id)).captured == 9_000
     await require_same_books(world, 9_000)

@@ -105,9 +105,7 @@ async def late_capture(case: Case) -> None:
 
 
 async def voided(case: Case) -> None:
-    """The hold was released. What is under way on it since tells by itself what became of the hold."""
-    if case.payment.pending_operation_id not in ("", case.operation.id):
-        return
+    """The hold was released."""
     payment = case.payment.settled()
     if allows(PAYMENT_TRANSITIONS, payment.state, PaymentCommand.VOID):
         payment = payment.move(PaymentCommand.VOID, case.tx.now)

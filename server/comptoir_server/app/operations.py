@@ -17,7 +17,7 @@ from comptoir_server.app.ports import (
     ProviderUnavailable,
 )
 from comptoir_server.app.resuming import resume
-from comptoir_server.app.settlement import SUCCESSES, settle
+from comptoir_server.app.settlement import FINAL, settle
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
 from comptoir_server.domain.records import replace
 from comptoir_server.runtime import MICROSECONDS, fault
@@ -193,7 +193,7 @@ async def _start(deps: Deps, operation: Operation) -> None:
         return
     if outcome.kind == OutcomeKind.DECLINED and operation.kind not in CHARGES:
         found = await deps.providers[operation.provider].look_up(await instruction_of(deps, operation))
-        if found.kind in SUCCESSES or found.kind == OutcomeKind.PENDING:
+        if (operation.kind, found.kind) in FINAL or found.kind == OutcomeKind.PENDING:
             outcome, source = found, "look-up"
     await _settle(deps, operation, outcome, source)
 
@@ -252,18 +252,18 @@ async def _send_again(
 
     It stands when reading finds nothing executed, and nothing of the earlier sends can be on its way any more.
     """
-    outcome = await _ask(provider, instruction)
+    outcome, source = await _ask(provider, instruction), "reply"
     deps.sightings.over(again.id, again.sends, deps.runtime.monotonic())
     if outcome.kind == OutcomeKind.DECLINED:
         found = await provider.look_up(instruction)
         if found.kind not in _UNDONE:
-            outcome = found
+            outcome, source = found, "look-up"
         elif not settled:
             refused = replace(outcome, kind=OutcomeKind.IN_DOUBT)
             more = _takes(deps, before) / MICROSECONDS
             await _look_again(deps, before, over, Evidence(refused, "reply", deps.runtime.now(), more))
             return
-    await _settle(deps, before, outcome, "reply")
+    await _settle(deps, before, outcome, source)
 
 
 def _over(deps: Deps, operation: Operation) -> float:

@@ -144,9 +144,9 @@ async def is_wanted(tx: Tx, payment: Payment) -> bool:
 def still_owed(case: Case) -> bool:
     """Whether what we owe on our own account came to nothing for now: refused when it was asked for, or never sent.
 
-    What a provider took on and failed at later is over: it says so of an object of its own.
+    What a provider took on and failed at is over: it says so of an object of its own, by its reference.
     """
-    return case.evidence.source == "reply" or case.outcome.kind == OutcomeKind.NOT_SENT
+    return case.outcome.kind == OutcomeKind.NOT_SENT or not case.outcome.reference
 
 
 def later(again: Operation, before: Operation) -> Operation:

@@ -126,7 +126,7 @@ def _finish(case: Case) -> None:
 
 async def _wait(case: Case) -> None:
     """The provider has it for certain, and decides later."""
-    operation = case.operation.move(OperationCommand.WAIT, case.tx.now)
+    operation = _begun(case).move(OperationCommand.WAIT, case.tx.now)
     case.put_operation(_rescheduled(case, operation))
     payment = case.payment
     if payment.pending_operation_id == operation.id and payment.pending_state == PendingState.IN_DOUBT:
@@ -138,12 +138,18 @@ async def _wait(case: Case) -> None:
 async def _doubt(case: Case, kind: OperationKind) -> None:
     """The answer was lost: evidence is sought from now on."""
     first = case.operation.state == OperationState.PROCESSING
-    operation = case.operation.move(OperationCommand.DOUBT, case.tx.now)
+    operation = _begun(case).move(OperationCommand.DOUBT, case.tx.now)
     ended = case.evidence.source == "reply"
     operation = replace(operation, last_send_time=case.evidence.time if ended else operation.last_send_time)
     case.put_operation(_rescheduled(case, operation))
     if first:
         await DOUBTED[kind](case)
+
+
+def _begun(case: Case) -> Operation:
+    """The operation, of which the provider has something: what follows one that came late may not have been sent."""
+    operation = case.operation
+    return operation if operation.sends else replace(operation, sends=1, last_send_time=case.evidence.time)
 
 
 def _rescheduled(case: Case, operation: Operation) -> Operation:
@@ -168,6 +174,8 @@ async def _after_the_end(case: Case, kind: OperationKind) -> None:
     success = case.outcome.kind in SUCCESSES and (kind, case.outcome.kind) in FINAL
     if not success or case.outcome.kind == case.operation.outcome:
         return
+    if kind == OperationKind.VOID and case.payment.pending_operation_id:
+        return  # what is under way on the hold since tells by itself what became of it
     case.put_operation(
         replace(case.operation, outcome=case.outcome.kind, evidence=case.evidence.source, update_time=case.tx.now)
     )

@@ -19,7 +19,7 @@ from comptoir_server.app.settlement import FINAL, SUCCESSES, WEBHOOK, settle
 from comptoir_server.app.wallet_links import wallet_revoked
 from comptoir_server.domain.inbox import DELIVERY_TRANSITIONS, FOREIGN_SECONDS, Delivery, DeliveryCommand, DeliveryState
 from comptoir_server.domain.operations import Operation, OperationState, delay_seconds
-from comptoir_server.domain.payments import Payment, PaymentCommand, PaymentState, Refund, RefundState
+from comptoir_server.domain.payments import CaptureState, Payment, PaymentCommand, PaymentState, Refund, RefundState
 from comptoir_server.domain.records import replace
 from comptoir_server.domain.transitions import move
 from comptoir_server.domain.wallets import LINK_SECONDS
@@ -225,17 +225,23 @@ async def _given_back(deps: Deps, tx: Tx, payment: Payment, notice: Notice, evid
     if any(refund.reference == notice.reference for refund in refunds):
         return True
     captures = await tx.load(CAPTURES.list_by("by_payment", payment.id))
-    match = [capture for capture in captures if capture.reference == notice.parent_reference]
+    match = [
+        capture
+        for capture in captures
+        if capture.state == CaptureState.SUCCEEDED and capture.reference == notice.parent_reference
+    ]
     operations = await tx.load(OPERATIONS.list_by("by_object", payment.id))
     amount = evidence.outcome.amount
     if not match or not operations or amount is None or evidence.outcome.currency_code != payment.currency_code:
         return False
     unsent = await _unsent(tx, refunds)
     capture = await tx.load(CAPTURES.lock(match[0].id))
-    if unsent is None or capture is None or not 0 < amount <= capture.amount - capture.refunded:
+    if unsent is None or capture is None:
+        return False
+    owed = [(refund, operation) for refund, operation in unsent if refund.capture_id == capture.id]
+    if not 0 < amount <= capture.refundable + sum(refund.amount for refund, _ in owed):
         return False
     case = Case(deps, tx, operations[-1], payment, evidence)
-    owed = [(refund, operation) for refund, operation in unsent if refund.capture_id == capture.id]
     for refund, operation in owed:
         capture = await let_go(case, refund, capture, operation)
     capture = await record_foreign(
