@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from comptoir_server.store import sqlite
 from comptoir_server.store.batch import Batch
-from comptoir_server.store.direct import DirectReader
 from comptoir_server.store.ownership import Ownership
 from comptoir_server.store.postgresql import PostgresqlSession
 from comptoir_server.store.round import Round
@@ -95,12 +94,6 @@ def lost_commit_is_run_again() -> None:
 def reads_are_of_several_states() -> None:
     """What one reading work sees may be of two states."""
     rewrite(PostgresqlSession.begin_reading, "REPEATABLE READ", "READ COMMITTED")
-
-
-@defect(Kind.OWN, f"{SQLITE}what_is_concluded_of_a_state_is_forgotten_with_it_and_late_conclusions_are_nobodys")
-def changes_of_others_are_never_seen() -> None:
-    """What was read of a database is kept although somebody else has changed it since."""
-    rewrite(DirectReader._hold, "version == session.data_version() and ", "")
 
 
 @defect(Kind.OWN, f"{PROCESSES}a_row_read_unlocked_is_read_again_when_it_is_locked")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import sqlite3
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from sqlalchemy import select
 
 from comptoir_server.runtime import Runtime
-from comptoir_server.store import direct, sqlite
+from comptoir_server.store import sqlite
 from comptoir_server.store.database import Database, StorageUnavailable
 from comptoir_server.store.direct import SNAPSHOT_SECONDS
 from comptoir_server.store.tx import Tx
@@ -161,60 +160,8 @@ async def test_what_is_concluded_of_a_state_is_forgotten_with_it_and_late_conclu
     assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 1)
 
     database.conclusions()["b"] = 1
-    with sqlite3.connect(file_of(sqlite_url)) as other:
-        other.execute("UPDATE accounts SET balance = 2")
-    other.close()
-    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 1)
     monkeypatch.setattr(runtime, "monotonic", lambda: 1.0 + SNAPSHOT_SECONDS + 0.001)
     assert database.conclusions() == {}
-    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 2)
-    await database.close()
-
-
-async def test_what_was_read_of_an_unchanged_state_is_not_read_again_and_kept_to_a_limit(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runtime, passed = Runtime(), itertools.count(1)
-    monkeypatch.setattr(runtime, "monotonic", lambda: next(passed) * 2 * SNAPSHOT_SECONDS)
-    monkeypatch.setattr(direct, "KEPT_MAX", 2)
-    database = await open_till(sqlite_url, runtime=runtime)
-    await put(database, Account("acc_1", 1))
-    calls = record_calls(monkeypatch, "select")
-    for name in ("acc_1", "acc_1", "acc_2", "acc_2"):
-        await database.get(ACCOUNTS.get(name))
-    assert calls == ["select accounts"] * 2
-
-    await database.get(ACCOUNTS.get("acc_3"))
-    await database.get(ACCOUNTS.get("acc_1"))
-    assert calls == ["select accounts"] * 4
-    await database.close()
-
-
-async def test_a_look_at_the_version_that_fails_keeps_nothing_of_what_was_read_before(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runtime, passed = Runtime(), itertools.count(1)
-    monkeypatch.setattr(runtime, "monotonic", lambda: next(passed) * 2 * SNAPSHOT_SECONDS)
-    database = await open_till(sqlite_url, runtime=runtime)
-    await put(database, Account("acc_1", 1))
-    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 1)
-    with sqlite3.connect(file_of(sqlite_url)) as other:
-        other.execute("UPDATE accounts SET balance = 2")
-    other.close()
-    version, asked = sqlite.SqliteSession.data_version, itertools.count(1)
-
-    def failing(session: sqlite.SqliteSession) -> int:
-        if next(asked) == 2:
-            error = sqlite3.OperationalError("busy")
-            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-            raise error
-        return version(session)
-
-    monkeypatch.setattr(sqlite.SqliteSession, "data_version", failing)
-    with pytest.raises(StorageUnavailable):
-        await database.get(ACCOUNTS.get("acc_1"))
-
-    assert await database.get(ACCOUNTS.get("acc_1")) == Account("acc_1", 2)
     await database.close()
 
 

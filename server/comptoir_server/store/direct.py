@@ -20,13 +20,10 @@ FEW = 3
 """Up to so many rows are selected one by one, more of them in one statement a table."""
 
 SNAPSHOT_SECONDS = 0.1
-"""How long reads share one snapshot while this process commits nothing.
+"""How long reads share one state of the database while this process commits nothing.
 
-Nobody else writes to the file; what a shell beside the server changes is seen this much later at most.
+Nobody else writes to the file; a shell or a restored page beside the server is seen this much later at most.
 """
-
-KEPT_MAX = 500
-"""How many keys' rows are kept from one snapshot to the next."""
 
 Found = dict[tuple[Relation[Any], Index, Key], list[Any]]
 """The rows under keys, as one state of the database has them."""
@@ -105,32 +102,20 @@ class DirectReader:
         raise StorageUnavailable("the connection to the database was lost again and again; try again later")
 
     def _hold(self, session: SqliteSession) -> None:
-        """Begins a snapshot unless one is held that is young enough; a shared connection needs none.
-
-        The next snapshot of an unchanged database is of the same state, of which no row need be read again.
-        """
+        """Begins a snapshot unless one is held that is young enough; a shared connection needs none."""
         if self._shared:
             self._forget()
             return
         now = self._runtime.monotonic()
-        if self._begun is None:
-            session.rollback()
+        if self._begun is None or now - self._begun > SNAPSHOT_SECONDS:
+            self.release()
             session.begin_reading()
-        elif now - self._begun > SNAPSHOT_SECONDS:
-            version, found = session.data_version(), self._found
-            self._forget()
-            session.rollback()
-            session.begin_reading()
-            if version == session.data_version() and len(found) <= KEPT_MAX:
-                self._found = found
-        else:
-            return
-        self._begun = now
+            self._begun = now
 
     def _forget(self) -> None:
         """Nothing is held; whoever still adds to earlier conclusions adds to nobody's."""
         self._begun = None
-        self._found = {}
+        self._found.clear()
         self._conclusions = {}
 
     def _run(self, session: SqliteSession, work: Callable[[Tx], Awaitable[T]]) -> T:

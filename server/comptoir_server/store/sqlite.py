@@ -132,10 +132,6 @@ class SqliteSession:
     def begin_reading(self) -> None:
         self.raw.execute("BEGIN")
 
-    def data_version(self) -> int:
-        """A number that another connection's commit changes, and nothing else (SQLite, PRAGMA data_version)."""
-        return int(self.raw.execute("PRAGMA data_version").fetchone()[0])
-
     def commit(self) -> None:
         self.raw.execute("COMMIT")
 
