@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from comptoir_server.app import operations, webhooks
+from comptoir_server.app import checkouts, operations, webhooks
+from comptoir_server.app.deps import Deps
 from comptoir_server.app.ports import Notice, OperationKind, OutcomeKind
 from comptoir_server.domain.checkouts import Checkout, CheckoutState
 from comptoir_server.domain.payments import PaymentState
+from comptoir_server.workers import rounds
 from tests.support.databases import database_url
 from tests.support.providers import LOST_REPLY, answering
 from tests.support.tally import refund_states, require_same_books, sends
@@ -131,6 +133,25 @@ async def test_nobody_is_asked_to_act_for_what_was_called_off_meanwhile(world: W
     await world.work(6)
     assert world.provider.books.total(OperationKind.CHARGE) == 0
     await require_same_books(world, 0)
+
+
+async def test_a_checkout_that_cannot_be_expired_keeps_no_other_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await world.checkout(), await world.checkout()
+    expire = checkouts.expire
+
+    async def failing(deps: Deps, checkout_id: str) -> None:
+        if checkout_id == first.id:
+            raise RuntimeError("this row cannot be told of")
+        await expire(deps, checkout_id)
+
+    monkeypatch.setattr(checkouts, "expire", failing)
+    world.runtime.let_pass((second.expire_time - world.runtime.now()) / 1e6 + 1)
+    await rounds.expire_checkouts(world.deps)
+
+    assert (await world.now_checkout(first.id)).state == CheckoutState.OPEN
+    assert (await world.now_checkout(second.id)).state == CheckoutState.EXPIRED
 
 
 async def test_what_a_slow_look_up_of_the_first_try_finds_is_the_success_of_the_second(world: World) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from comptoir_server.runtime import Runtime
 from comptoir_server.store import sqlite
@@ -163,6 +163,31 @@ async def test_what_is_concluded_of_a_state_is_forgotten_with_it_and_late_conclu
     monkeypatch.setattr(runtime, "monotonic", lambda: 1.0 + SNAPSHOT_SECONDS + 0.001)
     assert database.conclusions() == {}
     await database.close()
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["alone", "beside reads"])
+async def test_the_log_begins_anew_although_there_is_a_read_between_any_two_commits(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    pragmas = ("PRAGMA wal_autocheckpoint = 40" if "autocheckpoint" in one else one for one in sqlite.PRAGMAS)
+    monkeypatch.setattr(sqlite, "PRAGMAS", tuple(pragmas))
+    monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", 80 * 8192)
+    database = await open_till(sqlite_url)
+    log = file_of(sqlite_url).with_name(file_of(sqlite_url).name + "-wal")
+    sizes = []
+    for number in range(300):
+        if reads:
+            assert await database.get(ACCOUNTS.get("nobody")) is None
+        assert await database.write(add(f"acc_{number}")) == 1
+        sizes.append(log.stat().st_size)
+        assert sizes[-1] < 120 * 8192
+    found = await database.read(lambda tx: tx.query(select(func.count()).select_from(ACCOUNTS.table)))
+    await database.close()
+
+    assert [tuple(row) for row in found] == [(300,)]
+    assert max(sizes) > 40 * 8192
+    if reads:
+        assert min(sizes[-50:]) < 40 * 8192
 
 
 async def test_where_reads_share_no_state_nothing_is_concluded(inline: Database) -> None:

@@ -214,8 +214,8 @@ def overdue(link: WalletLink, now: int) -> bool:
 
 async def require_room(tx: Tx, user_id: str) -> None:
     """LIMIT_EXCEEDED where a person has as many pending links as are allowed. Links that have ended are not read."""
-    links = [link for state in _PENDING for link in await tx.load(WALLET_LINKS.list_by("by_user", user_id, state))]
-    if sum(is_pending(link, tx.now) for link in links) >= LINKS_PENDING_MAX:
+    pending = await tx.load_all(WALLET_LINKS.list_by("by_user", user_id, state) for state in _PENDING)
+    if sum(is_pending(link, tx.now) for links in pending for link in links) >= LINKS_PENDING_MAX:
         raise Refused(
             Reason.LIMIT_EXCEEDED,
             f"You have {LINKS_PENDING_MAX} links under way. Finish or cancel one, or wait ten minutes.",

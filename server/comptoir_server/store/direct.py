@@ -51,6 +51,8 @@ class DirectReader:
         self._session: SqliteSession | None = None
         self._begun: float | None = None
         """When the snapshot that is held was begun, on the monotonic clock."""
+        self._crowded = False
+        """Whether it must not be held beyond the read, for the log to begin anew."""
         self._found: Found = {}
         """What was read in it."""
         self._conclusions: dict[Any, Any] = {}
@@ -99,6 +101,9 @@ class DirectReader:
                     raise StorageUnavailable("the database cannot read now; try again later") from error
                 else:
                     raise
+            finally:
+                if self._crowded:
+                    self.release()
         raise StorageUnavailable("the connection to the database was lost again and again; try again later")
 
     def _hold(self, session: SqliteSession) -> None:
@@ -111,6 +116,7 @@ class DirectReader:
             self.release()
             session.begin_reading()
             self._begun = now
+            self._crowded = session.is_crowded()
 
     def _forget(self) -> None:
         """Nothing is held; whoever still adds to earlier conclusions adds to nobody's."""

@@ -19,6 +19,15 @@ from comptoir_server.store.session import ClaimLost, Failure, Lock
 BUSY_SECONDS = 5.0
 """How long a statement waits for a foreign program (a backup, a shell) that holds the file."""
 
+WAL_BYTES_MAX = 64 * 1024 * 1024
+"""Where the write-ahead log is carried over as a whole, and reads stand back.
+
+It begins anew only where nobody reads it: with a read beside every commit it would grow for ever.
+"""
+
+CARRY_OVER_SECONDS = 0.25
+"""How long a writer waits for those who read the log, where it has grown so large."""
+
 CACHED_STATEMENTS = 512
 
 PAGE_SIZE = "PRAGMA page_size = 8192"
@@ -94,7 +103,7 @@ def connect(path: str, *, read_only: bool = False) -> SqliteSession:
     url = URL.create("sqlite", database=path)
     options = {"check_same_thread": False, "cached_statements": CACHED_STATEMENTS, "timeout": BUSY_SECONDS}
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=options)
-    session = SqliteSession(engine.connect())
+    session = SqliteSession(engine.connect(), f"{path}-wal")
     for pragma in PRAGMAS:
         session.raw.execute(pragma)
     if read_only:
@@ -107,14 +116,32 @@ class SqliteSession:
 
     exclusive = True
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, log: str = "") -> None:
+        """`log` is the file of the write-ahead log."""
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         self.connection = connection
         self.raw = driver
+        self._log = log
         self._statements: dict[tuple[Any, ...], str] = {}
 
+    def is_crowded(self) -> bool:
+        """Whether the log has grown too large."""
+        try:
+            return os.stat(self._log).st_size > WAL_BYTES_MAX
+        except OSError:
+            return False
+
+    def _carry_over(self) -> None:
+        if self.is_crowded():
+            self.raw.execute(f"PRAGMA busy_timeout = {int(CARRY_OVER_SECONDS * 1000)}")
+            try:
+                self.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                self.raw.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
     def begin_at_once(self) -> bool:
+        self._carry_over()
         self.raw.execute("PRAGMA busy_timeout = 0")
         try:
             self.raw.execute("BEGIN IMMEDIATE")
@@ -127,6 +154,7 @@ class SqliteSession:
         return True
 
     def begin(self) -> None:
+        self._carry_over()
         self.raw.execute("BEGIN IMMEDIATE")
 
     def begin_reading(self) -> None:

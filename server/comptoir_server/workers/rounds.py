@@ -33,7 +33,7 @@ async def expire_checkouts(deps: Deps) -> int:
     """Ends checkouts whose time has run out."""
     found = await deps.store.read(lambda tx: due.checkouts(tx, deps.runtime.now(), BATCH))
     for checkout_id in found:
-        await checkouts.expire(deps, checkout_id)
+        await _guarded(checkouts.expire(deps, checkout_id), checkout_id)
     return len(found)
 
 
