@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from comptoir_server.app.ports import OperationKind
 from comptoir_server.domain.operations import OperationState
-from comptoir_server.domain.payments import PaymentState
+from comptoir_server.domain.payments import PaymentState, RefundOrigin
 from comptoir_server.providers.paypal import PaypalConfig
 from comptoir_server.runtime import MICROSECONDS
 from comptoir_server.standins.paypal.webhooks import ATTEMPTS_MAX
@@ -244,12 +244,17 @@ def _tokens(world: World, truth: dict[str, Any]) -> list[str]:
 
 
 def calm(world: World) -> list[str]:
-    """What a world without faults must not need: look-ups, doubt, second sends, reversals."""
+    """What a world without faults must not need: look-ups, doubt, second sends, reversals.
+
+    What somebody gave back by hand of what is owed has our own refund of it refused, and asked for anew.
+    """
     if not world.plan.quiet or not set(PLAIN_ACCOUNTS).issuperset(world.plan.accounts):
         return []
     account = account_of(world)
     wrong = []
-    if any(one.tries or one.sends > 1 for one in account.operations):
+    by_hand = {one.payment_id for one in account.refunds.values() if one.origin == RefundOrigin.PROVIDER}
+    alone = [one for one in account.operations if one.kind != OperationKind.REFUND or one.payment_id not in by_hand]
+    if any(one.tries or one.sends > 1 for one in alone):
         wrong.append("calm: an operation was looked up or sent again")
     if any(one.evidence.startswith(("look-up", "lease")) for one in account.operations):
         wrong.append("calm: evidence was sought though nothing was lost")
